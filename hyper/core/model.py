@@ -62,3 +62,23 @@ class Target:
 
 Publication = Mapping[Port, Target]
 """What the publisher shall publish. `Port.node` and `.protocol` are unique in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What the agent must know of an engine: does it change limits of a running instance, and
+    publish ports itself? `missing` says why it cannot be used at all, for example no SDK."""
+
+    live: bool
+    native_ports: bool
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """What this agent is: `boot` is new at each start."""
+
+    boot: str
+    cpus: Cpus
+    memory: Memory
+    version: str

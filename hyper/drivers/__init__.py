@@ -72,6 +72,10 @@ class Driver(Protocol):
     def discard(self, image: ImageRef) -> None:
         """Drop what `prepare` made of an image no machine needs."""
 
+    def leave(self) -> None:
+        """Remove what the driver itself keeps on the host once no machine is left: its network,
+        the images that `prepare` made. Called when the agent leaves the host for good."""
+
     def watch(self, notify: Notify) -> None:
         """Start telling of changes, from a thread of its own, until `close`; after any gap in the
         stream notify(None) is called once the engine answers again."""

@@ -1,0 +1,344 @@
+"""The agent without its threads: told of assignments, looks and finished steps, it says what to do.
+
+`tick` gives the steps to carry out now; `finish` takes what became of each. Time comes in as an
+argument; nothing here blocks but the ledger. `hyper.runner` drives it with threads, the simulation
+without.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from hyper.core.admission import admit
+from hyper.core.backoff import FRESH, History, failed, restarted, seen
+from hyper.core.converge import Case, Decision, bury, decide
+from hyper.core.model import Host, Instance, Life, Publication, Traits
+from hyper.core.publishing import ports_of, publication
+from hyper.core.saying import say, say_unassigned, since
+from hyper.core.shelf import Shelf
+from hyper.core.steps import (
+    MACHINE_STEPS,
+    Create,
+    Discard,
+    Look,
+    MachineStep,
+    Outcome,
+    Prepare,
+    Publish,
+    Start,
+    Step,
+    Stop,
+    key_of,
+)
+from hyper.core.views import Views
+from hyper.ledger import Entry, Ledger, with_halted
+from manifests.kinds.image import MachineType
+from manifests.kinds.machine import PowerState
+from manifests.scalars import Name, Uid
+from manifests.wire import (
+    Assignment,
+    DriverReport,
+    Exchange,
+    MachineReport,
+    Phase,
+    Placement,
+    Report,
+    Tombstone,
+)
+
+LOOK_AGAIN = 5.0
+"""Seconds until an engine that did not answer is looked at again; its event stream is quicker."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """What one tick decides, as it goes."""
+
+    now: float
+    steps: list[Step] = field(default_factory=list)
+    wakes: list[float] = field(default_factory=list)
+
+
+class Agent:
+    def __init__(
+        self, *, ledger: Ledger, engines: Mapping[MachineType, Traits], host: Host
+    ) -> None:
+        self._ledger = ledger
+        self._traits = engines
+        self._host = host
+        usable = tuple(type_ for type_, traits in engines.items() if not traits.missing)
+        self._views = Views(usable)
+        self._looks: dict[MachineType, float | None] = dict.fromkeys(usable, 0.0)
+        self._noted: set[tuple[MachineType, str]] = set()
+        self._history: dict[str, History] = {}
+        self._busy: dict[object, tuple[Step, Phase]] = {}
+        self._shelf = Shelf()
+        self._published: Publication | None = None
+        self._publish_trouble = FRESH
+        self.report = Report(
+            node=self.assignment.node if self.assignment else Name("unnamed"),
+            boot=host.boot,
+            revision=0,
+            generation=0,
+            cpus=host.cpus,
+            memory=host.memory,
+            version=host.version,
+        )
+
+    @property
+    def assignment(self) -> Assignment | None:
+        return self._ledger.entry.assignment
+
+    # What comes in.
+
+    def exchange(self, request: Exchange) -> bool:
+        """Take a controller's word; True if the assignment is new. Raises Refusal."""
+        taken = admit(request, self.assignment, vacant=self._vacant())
+        if taken is None or taken == self.assignment:
+            return False
+        run = {item.uid for item in taken.run}
+        halted = tuple(uid for uid in self._ledger.entry.halted if uid in run)
+        self._ledger.save(Entry(assignment=taken, halted=halted))
+        return True
+
+    def _vacant(self) -> bool:
+        """Whether nothing binds the agent to its cluster and name any more."""
+        mine = self.assignment
+        idle = mine is None or not (mine.run or mine.leaving)
+        known = all(engine.known for engine in self._views.engines.values())
+        return idle and known and not any(self._views.instances())
+
+    def notify(self, type_: MachineType, handle: str | None) -> None:
+        """The engine says that something changed: one instance, or (None) anything."""
+        if handle is None:
+            self._looks[type_] = 0.0
+        else:
+            self._noted.add((type_, handle))
+
+    # What goes out.
+
+    def tick(self, now: float, wall: float) -> tuple[list[Step], float | None]:
+        """The steps to carry out now, and when to tick again at the latest (None: on an event).
+
+        `now` is the monotonic clock, `wall` the time of day for people.
+        """
+        turn = Turn(now)
+        machines = tuple(self._machines(turn))
+        self._publish(turn)
+        self._discard(turn)
+        self._look(turn)
+        self._tell(machines, wall)
+        return turn.steps, min(turn.wakes, default=None)
+
+    def _begin(self, turn: Turn, step: Step, phase: Phase = Phase.RUNNING) -> None:
+        if key_of(step) not in self._busy:
+            self._busy[key_of(step)] = (step, phase)
+            turn.steps.append(step)
+
+    def _machines(self, turn: Turn) -> Iterator[MachineReport]:
+        mine = self.assignment
+        roles: dict[str, Placement | Tombstone] = {}
+        if mine:
+            roles |= {item.uid: item for item in mine.leaving}
+            roles |= {item.uid: item for item in mine.run}
+        there = self._views.by_uid()
+        busy = {str(step.uid) for step, _ in self._busy.values() if isinstance(step, MACHINE_STEPS)}
+        self._history = {uid: old for uid, old in self._history.items() if uid in roles}
+        for uid in sorted({*roles, *there, *busy}):
+            instance = there[uid][0] if uid in there else None
+            if report := self._machine(turn, uid, roles.get(uid), instance):
+                yield report
+
+    def _machine(
+        self, turn: Turn, uid: str, role: Placement | Tombstone | None, instance: Instance | None
+    ) -> MachineReport | None:
+        """Do and say what is due for one machine. Nothing is said of one whose engine is silent."""
+        if uid in self._busy:
+            return self._say_busy(uid, instance)
+        if isinstance(role, Placement):
+            engine = self._views.engines.get(role.type)
+            if engine is None or not engine.known:
+                return None
+            decision: Decision | None = self._place(role, instance, turn.now)
+        elif isinstance(role, Tombstone) and instance:
+            decision = bury(role, instance, self._history.get(uid, FRESH), turn.now)
+        else:
+            decision = None
+        if decision is None:
+            return say_unassigned(instance) if instance else None
+        self._follow(turn, decision)
+        epoch = role.epoch if role else 0
+        return say(Uid(uid), epoch, decision.phase, decision.reason, instance, self._restarts(uid))
+
+    def _say_busy(self, uid: str, instance: Instance | None) -> MachineReport | None:
+        step, phase = self._busy[uid]
+        assert isinstance(step, MACHINE_STEPS)
+        epoch = step.placement.epoch if isinstance(step, Create) else 0
+        return say(step.uid, epoch, phase, step.reason, instance, self._restarts(uid))
+
+    def _restarts(self, uid: str) -> int:
+        return self._history.get(uid, FRESH).restarts
+
+    def _place(self, placement: Placement, instance: Instance | None, now: float) -> Decision:
+        uid = placement.uid
+        if placement.state is PowerState.STOPPED:
+            self._halt(uid, halted=True)
+        halted = uid in self._ledger.entry.halted
+        running = instance is not None and instance.life is not Life.STOPPED
+        history = seen(
+            self._history.get(uid, FRESH), running=running, halted=halted, uid=uid, now=now
+        )
+        self._history[uid] = history
+        case = Case(
+            placement=placement,
+            instance=instance,
+            history=history,
+            halted=halted,
+            image_ready=self._shelf.has(placement),
+            image_trouble=self._shelf.trouble(placement),
+            live=self._traits[placement.type].live,
+            now=now,
+        )
+        return self._until_published(placement, instance, decide(case))
+
+    def _until_published(
+        self, placement: Placement, instance: Instance | None, decision: Decision
+    ) -> Decision:
+        """A machine counts as running only when its ports are published."""
+        native = self._traits[placement.type].native_ports
+        if native or instance is None or decision.phase is not Phase.RUNNING:
+            return decision
+        published = self._published or {}
+        wanted = ports_of(placement, instance)
+        if all(published.get(port) == target for port, target in wanted.items()):
+            return decision
+        trouble = self._publish_trouble.error
+        reason = f"its ports are not published: {trouble}" if trouble else "publishing its ports"
+        return replace(decision, phase=Phase.STARTING, reason=reason)
+
+    def _follow(self, turn: Turn, decision: Decision) -> None:
+        if decision.step is not None:
+            if isinstance(decision.step, Stop):
+                # On disk before it happens: what we stop ourselves is started again whatever the
+                # restart policy says, also by an agent that was killed in between.
+                self._halt(decision.step.uid, halted=True)
+            self._begin(turn, decision.step, decision.phase)
+        if decision.wake_at is not None:
+            turn.wakes.append(decision.wake_at)
+
+    def _halt(self, uid: Uid, *, halted: bool) -> None:
+        if (uid in self._ledger.entry.halted) is not halted:
+            self._ledger.save(with_halted(self._ledger.entry, uid, halted))
+
+    def _publish(self, turn: Turn) -> None:
+        served = [type_ for type_ in self._looks if not self._traits[type_].native_ports]
+        if self.assignment is None or not served:
+            return
+        if not all(self._views.engines[type_].known for type_ in served):
+            return
+        run = [item for item in self.assignment.run if item.type in served]
+        wanted = publication(run, self._views.by_uid())
+        if wanted == self._published:
+            return
+        if turn.now < self._publish_trouble.retry_at:
+            turn.wakes.append(self._publish_trouble.retry_at)
+            return
+        self._begin(turn, Publish(wanted=wanted))
+
+    def _discard(self, turn: Turn) -> None:
+        steps, later = self._shelf.discards(
+            self.assignment.run if self.assignment else (), turn.now
+        )
+        for step in steps:
+            self._begin(turn, step)
+        turn.wakes += later
+
+    def _look(self, turn: Turn) -> None:
+        for type_, due in self._looks.items():
+            if due is None or key_of(Look(type=type_)) in self._busy:
+                continue
+            if due > turn.now:
+                turn.wakes.append(due)
+                continue
+            self._looks[type_] = None
+            self._begin(turn, Look(type=type_))
+        # What a step is at work on is looked at when the step is finished.
+        touched = {getattr(step, "handle", None) for step, _ in self._busy.values()}
+        for type_, handle in sorted(self._noted):
+            if handle not in touched:
+                self._noted.discard((type_, handle))
+                self._begin(turn, Look(type=type_, handle=handle))
+
+    def _tell(self, machines: tuple[MachineReport, ...], wall: float) -> None:
+        """Make the report, a new revision only where something is new in it."""
+        old = {(it.uid, it.epoch): it for it in self.report.machines}
+        mine = self.assignment
+        new = replace(
+            self.report,
+            node=mine.node if mine else self.report.node,
+            generation=mine.generation if mine else 0,
+            drivers=tuple(self._engine(type_) for type_ in self._traits),
+            machines=tuple(since(it, old.get((it.uid, it.epoch)), wall) for it in machines),
+            foreign=tuple(
+                item for engine in self._views.engines.values() for item in engine.foreign
+            ),
+        )
+        if new != self.report:
+            self.report = replace(new, revision=self.report.revision + 1)
+
+    def _engine(self, type_: MachineType) -> DriverReport:
+        if missing := self._traits[type_].missing:
+            return DriverReport(type=type_, ok=False, detail=missing)
+        engine = self._views.engines[type_]
+        return DriverReport(type=type_, ok=engine.known, detail=engine.error)
+
+    # What became of the steps.
+
+    def finish(self, step: Step, outcome: Outcome, now: float) -> None:
+        self._busy.pop(key_of(step), None)
+        if isinstance(step, Publish):
+            self._finish_publish(step, outcome, now)
+            return
+        if outcome.down:
+            self._views.engines[step.type].lost(outcome.error)
+            self._look_again(step.type, now)
+        if isinstance(step, Prepare):
+            self._shelf.prepared(step, outcome.error, now)
+        elif isinstance(step, Discard):
+            self._shelf.discarded(step)
+        elif isinstance(step, Look):
+            self._finish_look(step, outcome, now)
+        else:
+            self._finish_machine(step, outcome, now)
+
+    def _finish_publish(self, step: Publish, outcome: Outcome, now: float) -> None:
+        if outcome.error:
+            old = self._publish_trouble
+            self._publish_trouble = failed(old, error=outcome.error, uid="publish", now=now)
+        else:
+            self._published, self._publish_trouble = step.wanted, FRESH
+
+    def _finish_look(self, step: Look, outcome: Outcome, now: float) -> None:
+        engine = self._views.engines[step.type]
+        if outcome.view is not None:
+            engine.looked(outcome.view, outcome.ticket)
+            if outcome.view.error:
+                self._look_again(step.type, now)
+        elif step.handle is not None and not outcome.error:
+            engine.inspected(step.handle, outcome.instance, outcome.ticket)
+
+    def _look_again(self, type_: MachineType, now: float) -> None:
+        if self._looks[type_] is None:
+            self._looks[type_] = now + LOOK_AGAIN
+
+    def _finish_machine(self, step: MachineStep, outcome: Outcome, now: float) -> None:
+        uid, history = step.uid, self._history.get(step.uid, FRESH)
+        if outcome.handle and not outcome.down:
+            engine = self._views.engines[step.type]
+            engine.inspected(outcome.handle, outcome.instance, outcome.ticket)
+        if outcome.error:
+            self._history[uid] = failed(history, error=outcome.error, uid=uid, now=now)
+            if isinstance(step, Create):
+                self._shelf.lost(step.placement)  # perhaps its bytes are the trouble
+        elif isinstance(step, Start):
+            self._halt(uid, halted=False)
+            self._history[uid] = restarted(history) if step.restart else history

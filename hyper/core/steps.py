@@ -1,0 +1,117 @@
+"""What the agent can do, as data: one step is one call of a driver, with its reason."""
+
+from dataclasses import dataclass
+
+from hyper.core.model import Instance, Publication, View
+from manifests.kinds.image import MachineType
+from manifests.scalars import Uid
+from manifests.wire import ImageRef, Placement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepare:
+    """Fetch and verify the bytes of an image and make them startable. Shared by all who wait."""
+
+    type: MachineType
+    image: ImageRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discard:
+    """Drop an image that no machine has needed for a while."""
+
+    type: MachineType
+    image: ImageRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Create:
+    uid: Uid
+    type: MachineType
+    placement: Placement
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """`restart`: it ran before and ended by itself."""
+
+    uid: Uid
+    type: MachineType
+    handle: str
+    reason: str
+    restart: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    uid: Uid
+    type: MachineType
+    handle: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    uid: Uid
+    type: MachineType
+    handle: str
+    placement: Placement
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remove:
+    uid: Uid
+    type: MachineType
+    handle: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publish:
+    """Make exactly these ports published."""
+
+    wanted: Publication
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """Observe one instance, or everything where `handle` is None."""
+
+    type: MachineType
+    handle: str | None = None
+
+
+MachineStep = Create | Start | Stop | Update | Remove
+MACHINE_STEPS = (Create, Start, Stop, Update, Remove)
+Step = MachineStep | Prepare | Discard | Publish | Look
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a step. `error` is "" where it succeeded; `down`: the engine did not answer.
+
+    `instance` is what a look after the step found at `handle`, None: gone; `view` is a full look's.
+    `ticket` orders looks (hyper.core.views).
+    """
+
+    ticket: int
+    error: str = ""
+    down: bool = False
+    handle: str = ""
+    instance: Instance | None = None
+    view: View | None = None
+
+
+def key_of(step: Step) -> object:
+    """What a step occupies: two steps with one key never run at the same time."""
+    match step:
+        case Publish():
+            return "publish"
+        case Prepare() | Discard():
+            return "image", step.type, step.image.sha256
+        case Look():
+            return "look", step.type, step.handle
+        case _:
+            return str(step.uid)

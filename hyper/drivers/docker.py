@@ -1,0 +1,408 @@
+"""The Docker driver: machines as containers.
+
+Here: talking to dockerd over its local socket. Labels make a container ours, and Docker keeps them
+as long as the container lives: nothing is remembered here that a restart could lose. Not here: the
+engine's own restart policy (the agent restarts machines, under its lease), nor a process 1 of ours
+inside (images that bring their own could not start).
+"""
+
+import logging
+import re
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import urllib3
+from docker import APIClient
+from docker.errors import APIError, DockerException
+
+from hyper.core.model import Instance, Life, View
+from hyper.drivers import DriverError, EngineDown, Notify, Refused
+from hyper.drivers.docker_archive import ArchiveError, rewritten
+from hyper.drivers.docker_words import (
+    CLUSTER,
+    configuration,
+    container_name,
+    instance_of,
+    is_id,
+    limits,
+    sentence,
+    tag,
+    tags_of_ours,
+)
+from manifests.kinds.image import MachineType
+from manifests.wire import Foreign, ImageRef, Placement
+
+SOCKET = "/var/run/docker.sock"
+
+STOP_GRACE = 10
+CALL_TIMEOUT = 60
+LOAD_TIMEOUT = 600
+"""Seconds without a sign of life. Unpacking a large layer is silent."""
+NAME_TIMEOUT, NAME_PAUSE = 5.0, 0.02
+CLOSE_TIMEOUT = 5.0
+RECONNECT = (0.2, 2.0)
+"""Seconds before the events are asked for again: the first time, and at most."""
+
+EVENTS = ["start", "die", "destroy", "pause", "unpause", "update", "rename", "oom"]
+
+log = logging.getLogger(__name__)
+
+
+class Docker:
+    """A driver of dockerd. `grace` is how many seconds a container has to end when asked."""
+
+    type = MachineType.DOCKER
+    updates_live = True
+
+    def __init__(self, socket: str = SOCKET, grace: int = STOP_GRACE) -> None:
+        self._base_url = f"unix://{socket}"
+        self._grace = grace
+        self._cluster = ""
+        self._ours: set[str] = set()
+        """Ids known to be ours: what a container's labels say never changes."""
+        self._lock = threading.Lock()
+        self._client: APIClient | None = None
+        self._loading: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._watcher: _Watcher | None = None
+
+    def bind(self, cluster: str) -> None:
+        self._cluster = cluster
+
+    # -- seeing
+
+    def observe(self) -> View:
+        try:
+            with self._calls() as client:
+                listed = client.containers(all=True)
+        except DriverError as error:
+            return View(error=str(error))
+        instances: list[Instance] = []
+        foreign: list[Foreign] = []
+        for summary in listed:
+            instance = None
+            if (summary.get("Labels") or {}).get(CLUSTER) == self._cluster:
+                try:
+                    details = self._details(summary["Id"])
+                except DriverError as error:
+                    return View(error=str(error))
+                if details is None:  # removed since it was listed
+                    continue
+                instance = self._recognise(details)
+            if instance is not None:
+                instances.append(instance)
+            else:
+                name = (summary.get("Names") or [summary["Id"][:12]])[0].lstrip("/")
+                foreign.append(Foreign(type=self.type, name=name))
+        return View(tuple(instances), tuple(foreign))
+
+    def inspect(self, handle: str) -> Instance | None:
+        details = self._details(handle)
+        return self._recognise(details) if details is not None else None
+
+    # -- images
+
+    def prepare(self, image: ImageRef, path: Path) -> None:
+        if self._loaded(image):
+            return
+        with self._loading[image.sha256]:
+            if not self._loaded(image):
+                self._load(image, path)
+                if not self._loaded(image):
+                    raise DriverError(f"docker did not load the image {image.sha256[:12]}")
+
+    def discard(self, image: ImageRef) -> None:
+        self._if_there(lambda client: client.remove_image(tag(image)))
+
+    def leave(self) -> None:
+        with self._calls() as client:
+            names = tags_of_ours(client.images())
+        for name in names:
+            with suppress(_Conflict):  # another agent on this host runs a machine of it
+                self._if_there(lambda client, name=name: client.remove_image(name))
+
+    # -- changing
+
+    def create(self, placement: Placement, image: Path) -> Instance:
+        deadline = time.monotonic() + NAME_TIMEOUT
+        while time.monotonic() < deadline:
+            try:
+                return self._made(placement)
+            except _Gone:
+                raise DriverError(
+                    f"the image {placement.image.sha256[:12]} is not loaded"
+                ) from None
+            except _Conflict:
+                if (found := self._of_that_name(placement)) is not None:
+                    return found
+            # A name is taken a moment before its container is there, and freed a moment after.
+            time.sleep(NAME_PAUSE)
+        raise DriverError(f"{container_name(placement)} is being made or removed by somebody else")
+
+    def start(self, handle: str) -> None:
+        self._must_be_ours(handle)
+        with self._calls() as client:
+            client.start(handle)
+
+    def stop(self, handle: str) -> None:
+        if self._is_ours(handle):
+            self._if_there(lambda client: client.stop(handle, timeout=self._grace))
+
+    def update(self, handle: str, placement: Placement) -> None:
+        self._must_be_ours(handle)
+        with self._calls() as client:
+            # The SDK's update_container knows no NanoCpus.
+            url = f"{client.base_url}/v{client.api_version}/containers/{handle}/update"
+            response = client.post(url, json=limits(placement), timeout=CALL_TIMEOUT)
+            client._raise_for_status(response)
+
+    def remove(self, handle: str) -> None:
+        if self._is_ours(handle):
+            self._if_there(lambda client: client.remove_container(handle, v=True, force=True))
+            self._ours.discard(handle)
+
+    # -- watching
+
+    def watch(self, notify: Notify) -> None:
+        self._watcher = _Watcher(self._base_url, self._cluster, notify, self._forget_client)
+        self._watcher.start()
+
+    def close(self) -> None:
+        if self._watcher is not None:
+            self._watcher.close()
+        self._forget_client()
+
+    # -- inside
+
+    @contextmanager
+    def _calls(self) -> Iterator[Any]:
+        """The client for short calls, and its errors as ours. (types-docker knows half of it.)"""
+        with _plainly():
+            yield self._connected()
+
+    def _if_there(self, call: Callable[[Any], Any]) -> Any:
+        """What `call` answers; None if what it is about is not there."""
+        try:
+            with self._calls() as client:
+                return call(client)
+        except _Gone:
+            return None
+
+    def _connected(self) -> APIClient:
+        with self._lock:
+            if self._client is None:
+                self._client = connect(self._base_url, CALL_TIMEOUT)
+            return self._client
+
+    def _forget_client(self) -> None:
+        """Another engine may answer next, that speaks another version."""
+        with self._lock:
+            self._client = None
+
+    def _details(self, handle: str) -> dict[str, Any] | None:
+        if not is_id(handle):
+            with self._calls():  # an engine that does not answer is said first
+                return None
+        details: dict[str, Any] | None
+        details = self._if_there(lambda client: client.inspect_container(handle))
+        return details
+
+    def _recognise(self, details: Mapping[str, Any]) -> Instance | None:
+        instance = instance_of(details, self._cluster)
+        if instance is not None:
+            self._ours.add(instance.handle)
+        return instance
+
+    def _is_ours(self, handle: str) -> bool:
+        """False if it is gone; raises where it is there and foreign."""
+        if handle in self._ours:
+            return True
+        details = self._details(handle)
+        if details is not None and self._recognise(details) is None:
+            raise DriverError(f"container {handle[:12]} is not ours: left alone")
+        return details is not None
+
+    def _must_be_ours(self, handle: str) -> None:
+        if not self._is_ours(handle):
+            raise DriverError(f"there is no container {handle[:12]!r} any more")
+
+    def _made(self, placement: Placement) -> Instance:
+        name = container_name(placement)
+        with self._calls() as client:
+            config = configuration(placement, self._cluster)
+            made = client.create_container_from_config(config, name)
+        self._ours.add(made["Id"])
+        return Instance(
+            uid=placement.uid,
+            epoch=placement.epoch,
+            type=self.type,
+            handle=made["Id"],
+            name=name,
+            life=Life.STOPPED,
+            digest=placement.digest,
+            memory=placement.memory,
+            cpus=placement.cpus,
+        )
+
+    def _of_that_name(self, placement: Placement) -> Instance | None:
+        """What holds the name already, if it is this very attempt; None if nothing does."""
+        name = container_name(placement)
+        details = self._if_there(lambda client: client.inspect_container(name))
+        if details is None:
+            return None
+        found = self._recognise(details)
+        if found is None:
+            raise Refused(f"the name {name} is taken by a container that is not ours")
+        if (found.uid, found.epoch) != (placement.uid, placement.epoch):
+            raise DriverError(f"the container {name} is still here from attempt {found.epoch}")
+        return found
+
+    def _loaded(self, image: ImageRef) -> bool:
+        return self._if_there(lambda client: client.inspect_image(tag(image))) is not None
+
+    def _load(self, image: ImageRef, path: Path) -> None:
+        try:
+            pieces = rewritten(path, tag(image))
+            first = next(pieces)  # a bad archive is found out before the engine hears of it
+            with _plainly():
+                client: Any = connect(self._base_url, LOAD_TIMEOUT)
+                try:
+                    for line in client.load_image(chain([first], pieces)):
+                        if "error" in line:
+                            raise DriverError(f"docker does not load the image: {line['error']}")
+                finally:
+                    client.close()
+        except ArchiveError as error:
+            raise DriverError(f"the image {image.sha256[:12]} cannot be loaded: {error}") from None
+
+
+# -- errors
+
+
+class _Gone(DriverError):
+    """404"""
+
+
+class _Conflict(DriverError):
+    """409"""
+
+
+class _Wrong(Refused):
+    """400"""
+
+
+BY_STATUS: dict[int, type[DriverError]] = {
+    400: _Wrong,
+    404: _Gone,
+    409: _Conflict,
+    503: EngineDown,
+}
+
+
+def told(error: APIError) -> DriverError:
+    """A refusal of the engine as our error."""
+    known = sentence(str(error.explanation or error))
+    status = error.response.status_code if error.response is not None else 0
+    if type(known) is DriverError and status in BY_STATUS:
+        return BY_STATUS[status](str(known))
+    return known
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    try:
+        yield
+    except DriverError:
+        raise
+    except APIError as error:
+        raise told(error) from None
+    except (DockerException, OSError, urllib3.exceptions.HTTPError) as error:
+        raise EngineDown(f"docker does not answer: {_reason(error)}") from None
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause that the operating system names; the layers above it say nothing."""
+    found = re.findall(r"(?:Error|Refused|Timeout)\w*\([0-9]+, '([^']*)'\)", str(error))
+    return found[-1] if found else (" ".join(str(error).split())[:200] or type(error).__name__)
+
+
+def connect(base_url: str, timeout: int) -> APIClient:
+    """A client that speaks the engine's version; raises DockerException."""
+    client = APIClient(base_url=base_url, version="auto", timeout=timeout, max_pool_size=16)
+    client.trust_env = False  # no proxies and no .netrc on a local socket, nor looking for them
+    return client
+
+
+# -- events
+
+
+class _Watcher:
+    """Tells of events from its own thread, across restarts of the engine."""
+
+    def __init__(
+        self, base_url: str, cluster: str, notify: Notify, reconnected: Callable[[], None]
+    ) -> None:
+        self._base_url = base_url
+        self._filters = {"type": ["container"], "event": EVENTS, "label": [f"{CLUSTER}={cluster}"]}
+        self._notify = notify
+        self._reconnected = reconnected
+        self._closed = threading.Event()
+        self._lock = threading.Lock()
+        self._stream: Any = None
+        self._thread = threading.Thread(target=self._run, name="docker-events", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed.set()
+            self._hang_up()
+        if self._thread is not threading.current_thread():
+            self._thread.join(CLOSE_TIMEOUT)  # longer only if the engine is frozen mid-answer
+
+    def _run(self) -> None:
+        delay, most = RECONNECT
+        while not self._closed.is_set():
+            try:
+                self._listen()
+                delay = RECONNECT[0]
+            except (EngineDown, DriverError) as error:
+                log.debug("docker events: %s", error)
+            if not self._closed.wait(delay):
+                delay = min(2 * delay, most)
+
+    def _listen(self) -> None:
+        """One connection, from asking to its end."""
+        with _plainly():
+            client = connect(self._base_url, CALL_TIMEOUT)
+            try:
+                # The engine answers just before it listens; what happens in between is in `since`.
+                since = int(time.time()) - 1
+                stream = client.events(filters=self._filters, decode=True, since=since)
+                with self._lock:
+                    self._stream = stream
+                    if self._closed.is_set():
+                        self._hang_up()
+                self._tell(None)
+                for event in stream:
+                    self._tell(event["Actor"]["ID"])
+            finally:
+                client.close()
+                self._reconnected()
+        self._tell(None)  # the engine has gone, perhaps
+
+    def _tell(self, handle: str | None) -> None:
+        if not self._closed.is_set():
+            self._notify(handle)
+
+    def _hang_up(self) -> None:
+        # Shuts the socket down below the thread that reads from it; that is what ends its read.
+        if self._stream is not None:
+            with suppress(Exception):
+                self._stream.close()

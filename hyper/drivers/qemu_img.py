@@ -1,0 +1,119 @@
+"""Disks of VMs: an overlay on a base image, made by qemu-img within bounds.
+
+Here: files. The format is always declared, never probed, and a base that points to other files is
+refused before any tool opens it. Not here: libvirt, and where the base comes from.
+"""
+
+import os
+import pwd
+import struct
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+from hyper.drivers import DriverError, Refused
+from manifests.kinds.image import ImageFormat
+
+TIMEOUT = 60
+LIMITS = ("prlimit", "--as=1073741824", "--cpu=30", "--")
+QEMU_USERS = ("libvirt-qemu", "qemu")
+HEADER = struct.Struct(">4sIQIIQI")
+"""magic, version, backing file offset, its size, cluster bits, virtual size, encryption."""
+KNOWN_FEATURES = 0b1_1011
+"""Dirty, corrupt, compression type, extended L2; all but bit 2, the external data file."""
+
+
+def check_base(path: Path, format_: ImageFormat) -> None:
+    """Refused unless `path` is a disk that stands for itself: no backing file, data file or key."""
+    if format_ not in (ImageFormat.QCOW2, ImageFormat.RAW):
+        raise Refused(f"a VM cannot start from a {format_} image")
+    try:
+        with path.open("rb") as file:
+            head = file.read(104)
+    except OSError as error:
+        raise DriverError(f"cannot read the image: {error.strerror}") from None
+    if format_ is ImageFormat.QCOW2 and (fault := _qcow2_fault(head)):
+        raise Refused(f"the image {fault}")
+
+
+def _qcow2_fault(head: bytes) -> str:
+    if len(head) < 72:
+        return "is declared qcow2, but is too short"
+    magic, version, backing, backing_size, cluster_bits, _, crypt = HEADER.unpack_from(head)
+    features = int.from_bytes(head[72:80], "big") if version == 3 else 0
+    checks = (
+        (magic != b"QFI\xfb" or version not in (2, 3), "is declared qcow2, but is not"),
+        (not 9 <= cluster_bits <= 21, "has a broken qcow2 header"),
+        (backing or backing_size, "has a backing file: flatten it with qemu-img convert"),
+        (crypt, "is encrypted"),
+        (features & 4, "keeps its data in another file: flatten it with qemu-img convert"),
+        (features & ~KNOWN_FEATURES, "uses qcow2 features that are not known here"),
+    )
+    return next((text for found, text in checks if found), "")
+
+
+def make_readable(path: Path) -> None:
+    """Let qemu's user read the base image, through its group; nobody gets to write it."""
+    group = _qemu_group()
+    try:
+        status = path.stat()
+        if group is None:
+            if status.st_mode & 0o777 != 0o644:
+                path.chmod(0o644)
+        elif (status.st_gid, status.st_mode & 0o777) != (group, 0o640):
+            os.chown(path, -1, group)
+            path.chmod(0o640)
+        closed = [folder for folder in path.resolve().parents if not folder.stat().st_mode & 0o001]
+    except OSError as error:
+        raise DriverError(f"cannot open the image to qemu: {error.strerror}") from None
+    if closed:
+        raise DriverError(f"qemu cannot enter {closed[0]}: chmod o+x it")
+
+
+def _qemu_group() -> int | None:
+    for user in QEMU_USERS:
+        with suppress(KeyError):
+            return pwd.getpwnam(user).pw_gid
+    return None
+
+
+def create_overlay(disk: Path, base: Path, format_: str) -> None:
+    """The file `disk`, whole or not at all; one that is there already is kept as it is."""
+    if disk.exists():
+        return
+    fresh = partial(disk)
+    fresh.unlink(missing_ok=True)
+    command = ("qemu-img", "create", "-q", "-f", "qcow2", "-F", format_, "-b", str(base))
+    try:
+        subprocess.run(
+            [*LIMITS, *command, str(fresh)],
+            check=True,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=TIMEOUT,
+            umask=0o077,
+        )
+        fresh.rename(disk)
+    except FileNotFoundError as error:
+        raise DriverError(f"{error.filename} is missing on the node: install qemu-utils") from None
+    except subprocess.TimeoutExpired:
+        raise DriverError(f"qemu-img took more than {TIMEOUT} s to create the disk") from None
+    except subprocess.CalledProcessError as error:
+        text = error.stderr.decode(errors="replace").strip().replace(str(base), "the image")
+        raise DriverError(f"qemu-img could not create the disk: {text[:300]}") from None
+    except OSError as error:
+        raise DriverError(f"cannot create the disk: {error.strerror}") from None
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def remove_disk(disk: Path) -> None:
+    try:
+        for path in (partial(disk), disk):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise DriverError(f"cannot remove the disk: {error.strerror}") from None
+
+
+def partial(disk: Path) -> Path:
+    return disk.with_name(f"{disk.name}.new")

@@ -1,0 +1,69 @@
+"""The drivers this agent has: one table. An SDK that is not installed costs only its own engine."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hyper.core.model import Traits
+from hyper.drivers import Driver
+from hyper.ports import Publisher
+from manifests.kinds.image import MachineType
+
+
+def ident(state: Path) -> str:
+    """A short name for what this agent keeps on the host (bridge, table): its state directory's."""
+    return hashlib.sha256(str(state).encode()).hexdigest()[:6]
+
+
+def _docker(state: Path) -> Driver:
+    from hyper.drivers.docker import Docker
+
+    return Docker()
+
+
+def _libvirt(state: Path) -> Driver:
+    from hyper.drivers.libvirt import Libvirt
+
+    return Libvirt(ident(state), state / "disks")
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """How a driver is made, what the agent must know of it, and how its SDK is had on Debian."""
+
+    make: Callable[[Path], Driver]
+    traits: Traits
+    package: str
+
+
+DRIVERS: dict[MachineType, Engine] = {
+    MachineType.DOCKER: Engine(_docker, Traits(live=True, native_ports=True), "python3-docker"),
+    MachineType.LIBVIRT: Engine(
+        _libvirt, Traits(live=False, native_ports=False), "python3-libvirt"
+    ),
+}
+
+
+def load(
+    types: tuple[MachineType, ...], state: Path
+) -> tuple[dict[MachineType, Driver], dict[MachineType, Traits]]:
+    """(the drivers that can be used, what the agent must know of all that were asked for)."""
+    drivers, traits = {}, {}
+    for type_ in types:
+        engine = DRIVERS[type_]
+        traits[type_] = engine.traits
+        try:
+            drivers[type_] = engine.make(state)
+        except ImportError as error:
+            missing = f"{error}; install it: apt-get install {engine.package}"
+            traits[type_] = Traits(
+                live=engine.traits.live, native_ports=engine.traits.native_ports, missing=missing
+            )
+    return drivers, traits
+
+
+def publisher(state: Path) -> Publisher:
+    from hyper.ports.nftables import Nftables
+
+    return Nftables(ident(state))

@@ -1,0 +1,139 @@
+"""Carries out steps: a lookup from the type of step to one call of a driver, then a look.
+
+Nothing is decided here. Whatever happens becomes an Outcome; only a bug raises.
+"""
+
+import itertools
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hyper.core.steps import (
+    Create,
+    Discard,
+    Look,
+    Outcome,
+    Prepare,
+    Publish,
+    Remove,
+    Start,
+    Step,
+    Stop,
+    Update,
+)
+from hyper.drivers import Driver, DriverError, EngineDown
+from hyper.images import ImageCache, ImageError
+from hyper.ports import Publisher, PublishError
+from manifests.kinds.image import MachineType
+from manifests.wire import Assignment
+
+log = logging.getLogger("hyper")
+
+
+class Workers:
+    """`assignment` gives the present one: where the bytes of images are fetched from."""
+
+    def __init__(
+        self,
+        *,
+        drivers: Mapping[MachineType, Driver],
+        images: ImageCache,
+        publisher: Publisher | None,
+        assignment: Callable[[], Assignment | None],
+    ) -> None:
+        self._drivers = drivers
+        self._images = images
+        self._publisher = publisher
+        self._assignment = assignment
+        self._tickets = itertools.count(1)
+
+    def perform(self, step: Step) -> Outcome:
+        try:
+            return PERFORM[type(step)](self, step)
+        except EngineDown as error:
+            return Outcome(ticket=next(self._tickets), error=str(error), down=True)
+        except (DriverError, ImageError, PublishError) as error:
+            return self._after(step, str(error))
+        except Exception:
+            log.exception("bug: step %r failed", step)
+            return self._after(step, "internal error; see the agent's log")
+
+    def _after(self, step: Step, error: str) -> Outcome:
+        """A failed call may have done its work all the same: look."""
+        handle = getattr(step, "handle", None)
+        if not handle or isinstance(step, Look):
+            return Outcome(ticket=next(self._tickets), error=error)
+        try:
+            return self._inspect(step, handle, error)
+        except DriverError as trouble:
+            down = isinstance(trouble, EngineDown)
+            return Outcome(ticket=next(self._tickets), error=error, down=down)
+
+    def _inspect(self, step: Any, handle: str, error: str = "") -> Outcome:
+        ticket = next(self._tickets)
+        instance = self._drivers[step.type].inspect(handle)
+        return Outcome(ticket=ticket, error=error, handle=handle, instance=instance)
+
+    def prepare(self, step: Prepare) -> Outcome:
+        source = self._assignment()
+        if source is None:
+            raise ImageError("no controller has told where images are")
+        path = self._images.fetch(
+            step.image, source.images_url, source.images_token
+        )
+        self._drivers[step.type].prepare(step.image, path)
+        return Outcome(ticket=next(self._tickets))
+
+    def discard(self, step: Discard) -> Outcome:
+        self._drivers[step.type].discard(step.image)
+        self._images.drop(step.image)
+        return Outcome(ticket=next(self._tickets))
+
+    def create(self, step: Create) -> Outcome:
+        path = self._images.path(step.placement.image)
+        if path is None:
+            raise ImageError("the bytes of the image are gone from the cache")
+        ticket = next(self._tickets)
+        instance = self._drivers[step.type].create(step.placement, path)
+        return Outcome(ticket=ticket, handle=instance.handle, instance=instance)
+
+    def start(self, step: Start) -> Outcome:
+        self._drivers[step.type].start(step.handle)
+        return self._inspect(step, step.handle)
+
+    def stop(self, step: Stop) -> Outcome:
+        self._drivers[step.type].stop(step.handle)
+        return self._inspect(step, step.handle)
+
+    def update(self, step: Update) -> Outcome:
+        self._drivers[step.type].update(step.handle, step.placement)
+        return self._inspect(step, step.handle)
+
+    def remove(self, step: Remove) -> Outcome:
+        self._drivers[step.type].remove(step.handle)
+        return Outcome(ticket=next(self._tickets), handle=step.handle)
+
+    def publish(self, step: Publish) -> Outcome:
+        if self._publisher is None:
+            raise PublishError("this agent has no publisher of ports")
+        self._publisher.publish(step.wanted)
+        return Outcome(ticket=next(self._tickets))
+
+    def look(self, step: Look) -> Outcome:
+        if step.handle is not None:
+            return self._inspect(step, step.handle)
+        ticket = next(self._tickets)
+        return Outcome(ticket=ticket, view=self._drivers[step.type].observe())
+
+
+PERFORM: dict[type, Callable[[Workers, Any], Outcome]] = {
+    Prepare: Workers.prepare,
+    Discard: Workers.discard,
+    Create: Workers.create,
+    Start: Workers.start,
+    Stop: Workers.stop,
+    Update: Workers.update,
+    Remove: Workers.remove,
+    Publish: Workers.publish,
+    Look: Workers.look,
+}

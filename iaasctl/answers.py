@@ -1,0 +1,177 @@
+"""What the reconciler answers, as typed values or as the Failure that the answer means.
+
+Nothing is taken on trust: an answer of another shape is a Failure that says so.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from iaasctl.errors import (
+    Conflict,
+    Failure,
+    Invalid,
+    NotFound,
+    Rejected,
+    Unauthorised,
+    Unreachable,
+)
+from iaasctl.settings import WHERE
+from iaasctl.transport import Response
+from manifests.problem import Fault
+
+Object = Mapping[str, Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    field: str
+    old: Any
+    new: Any
+    effect: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One object that changes. `action`: create | update | restart | replace | delete."""
+
+    action: str
+    kind: str
+    name: str
+    reason: str
+    changes: tuple[FieldChange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an apply or delete changes. `data` is the answer as it came."""
+
+    revision: int
+    lines: tuple[Line, ...]
+    data: Object
+
+
+def parsed(response: Response, read: Callable[[Any], T]) -> T:
+    """The body of a good answer, through `read`; raises the Failure that a bad one means."""
+    data = _json(response)
+    if response.status >= 400:
+        raise failure(response.status, data)
+    if response.status >= 300:
+        raise _strange(f"status {response.status}")
+    try:
+        return read(data)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise _strange("its answer is of an unknown form") from None
+
+
+def outcome(data: Any) -> Outcome:
+    return Outcome(int(data["revision"]), tuple(_line(line) for line in data["lines"]), data)
+
+
+def _line(data: Any) -> Line:
+    changes = tuple(
+        FieldChange(
+            str(item["field"]),
+            item.get("old"),
+            item.get("new"),
+            str(item.get("effect") or ""),
+            str(item.get("why") or ""),
+        )
+        for item in data.get("changes") or ()
+    )
+    return Line(
+        str(data["action"]),
+        str(data["kind"]),
+        str(data["name"]),
+        str(data.get("reason") or ""),
+        changes,
+    )
+
+
+def objects(data: Any) -> list[Object]:
+    if not isinstance(data, list):
+        raise TypeError
+    return [one(item) for item in data]
+
+
+def one(data: Any) -> Object:
+    if not isinstance(data, dict):
+        raise TypeError
+    return data
+
+
+def failure(status: int, data: Any) -> Failure:
+    """The Failure of an answer of 4xx or 5xx."""
+    error = data if isinstance(data, dict) else {}
+    message = str(error.get("message") or f"the server answered with status {status}")
+    hint = str(error.get("hint") or "")
+    where = f"field {error['field']}" if error.get("field") else ""
+    if status in (401, 403):
+        return Unauthorised(message, fix=hint or WHERE)
+    if status == 404:
+        return NotFound(message, fix=hint) if "error" in error else _strange("status 404")
+    if status in (409, 412):
+        return _conflict(error, message, hint)
+    if status in (400, 405, 413, 415, 422):
+        return _rejected(error, message, where, hint)
+    if status == 503:
+        return Unreachable("the reconciler is not ready", message, hint or "try again in a moment")
+    return Failure(message, where, hint or "look at the log of iaas-reconciler")
+
+
+def _conflict(error: Mapping[str, Any], message: str, hint: str) -> Conflict:
+    if error.get("error") == "brake":
+        fix = "if that is what you want: the same command again with --approve"
+        return Conflict(
+            "too much would stop or go at once; nothing was changed", message, hint or fix
+        )
+    conflicts = error.get("conflicts")
+    texts = [
+        str(item.get("message") or f"{item.get('kind')} {item.get('name')}")
+        for item in (conflicts if isinstance(conflicts, list) else [])
+        if isinstance(item, dict)
+    ]
+    return Conflict(message, "\n".join(texts), hint)
+
+
+def _rejected(error: Mapping[str, Any], message: str, where: str, hint: str) -> Invalid:
+    faults = error.get("faults")
+    found = [_fault(item) for item in (faults if isinstance(faults, list) else [])]
+    return Rejected(message, where, hint, tuple(item for item in found if item))
+
+
+def _fault(data: Any) -> tuple[int, Fault] | None:
+    try:
+        path = tuple(step for step in data["path"] if isinstance(step, str | int))
+        fault = Fault(
+            path,
+            str(data["message"]),
+            str(data.get("hint") or ""),
+            key=bool(data.get("key")),
+            first=int(data["first"]) if data.get("first") is not None else None,
+        )
+        return int(data["index"]), fault
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _json(response: Response) -> Any:
+    if not response.body and response.status >= 400:
+        return {}
+    try:
+        return json.loads(response.body)
+    except (ValueError, RecursionError):
+        if response.status >= 400:
+            return {}
+        raise _strange("its answer is not JSON") from None
+
+
+def _strange(why: str) -> Failure:
+    return Failure(
+        "this does not look like an answer of a reconciler",
+        why,
+        "check --server and IAAS_SERVER, and that iaasctl and iaas-reconciler are of the same version",
+    )

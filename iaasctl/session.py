@@ -1,0 +1,75 @@
+"""What one run of the program shares: which server was chosen, and how a client of it is made."""
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from iaasctl.client import Client
+
+Connect = Callable[[str | None, str | None], "Client"]
+
+
+def _connect(server: str | None, token_file: str | None) -> "Client":
+    from iaasctl.client import Client
+
+    return Client.connect(server, token_file)
+
+
+class Session:
+    """`connect` makes the client; tests give one that needs no socket."""
+
+    def __init__(self, connect: Connect = _connect) -> None:
+        self.server: str | None = None
+        self.token_file: str | None = None
+        self._connect = connect
+
+    def client(self, server: str | None, token_file: str | None) -> "Client":
+        return self._connect(server or self.server, token_file or self.token_file)
+
+
+def connected(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A command that gets a `client`; adds the options --server and --token-file."""
+
+    @click.option("--server", metavar="URL", help="Reconciler to talk to. Default: $IAAS_SERVER.")
+    @click.option(
+        "--token-file", metavar="FILE", help="File with its token. Default: $IAAS_TOKEN_FILE."
+    )
+    @click.pass_context
+    def with_client(ctx: click.Context, /, **arguments: Any) -> Any:
+        session: Session = ctx.obj
+        with session.client(arguments.pop("server"), arguments.pop("token_file")) as client:
+            return function(client, **arguments)
+
+    return functools.update_wrapper(with_client, function)
+
+
+def files_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The option -f of apply and plan."""
+    return click.option(
+        "-f",
+        "--file",
+        "files",
+        multiple=True,
+        required=True,
+        metavar="FILE|DIR|-",
+        help="Manifests: a file, a directory with all below it, or - for standard input. Repeatable.",
+    )(function)
+
+
+def set_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that apply and plan share besides -f."""
+    prune = click.option(
+        "--prune/--no-prune",
+        default=True,
+        help="Delete what the set had before and the manifests no longer name. Default: prune.",
+    )
+    name = click.option(
+        "--set",
+        "set_name",
+        metavar="NAME",
+        help="Name of the set that owns these objects. Default: the first file's name.",
+    )
+    return name(prune(function))

@@ -1,0 +1,108 @@
+"""When is an object as its manifest wants it, and when will it never be? Pure: no clock, no I/O."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from iaasctl.answers import Object
+from iaasctl.kinds import BY_NAME, MACHINE
+from iaasctl.terminal import safe
+
+Key = tuple[str, str]
+"""(kind, name)."""
+World = Mapping[str, Sequence[Object]]
+"""Objects by plural, of the kinds that were looked at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """An object to wait for: until it is ready, or with `gone` until it no longer exists."""
+
+    kind: str
+    name: str
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """How far a target is. `failed`: it will not get there by itself; `detail` says why.
+
+    `unplaced`: waits for a node that takes it; whether that is in vain, only time tells.
+    """
+
+    target: Target
+    state: str
+    detail: str = ""
+    node: str = ""
+    done: bool = False
+    failed: bool = False
+    unplaced: bool = False
+
+    @property
+    def settled(self) -> bool:
+        return self.done or self.failed
+
+    @property
+    def label(self) -> str:
+        kind = BY_NAME.get(self.target.kind)
+        return f"{kind.word if kind else safe(self.target.kind)}/{safe(self.target.name)}"
+
+
+def judge(targets: Iterable[Target], world: World) -> list[Status]:
+    """The status of every target, in order."""
+    found = {
+        (kind.name, str(item.get("name"))): item
+        for kind in BY_NAME.values()
+        for item in world.get(kind.plural, ())
+    }
+    return [_status(target, found.get((target.kind, target.name))) for target in targets]
+
+
+def _status(target: Target, item: Object | None) -> Status:
+    if item is None:
+        if target.gone:
+            return Status(target=target, state="gone", done=True)
+        return Status(target=target, state="gone", detail="somebody else deleted it", failed=True)
+    state, detail = safe(item.get("state")) or "unknown", safe(item.get("reason"))
+    node = safe(item.get("node"))
+    if target.gone:
+        return Status(target=target, state="deleting", detail=detail, node=node)
+    if item.get("ready") is True:
+        return Status(target=target, state=state, node=node, done=True)
+    status = Status(target=target, state=state, detail=detail, node=node)
+    return _machine(status, item) if target.kind == MACHINE.name else status
+
+
+def _machine(status: Status, item: Object) -> Status:
+    spec = item.get("spec")
+    spec = spec if isinstance(spec, Mapping) else {}
+    restart = spec.get("restart")
+    policy = restart.get("policy", "always") if isinstance(restart, Mapping) else "always"
+    if status.state == "pending":
+        return replace(status, unplaced=bool(status.detail and not status.node))
+    wants_to_run = spec.get("state", "running") == "running"
+    gave_up = {"failed": ("never",), "stopped": ("never", "on-failure")}.get(status.state, ())
+    if wants_to_run and policy in gave_up:
+        why = status.detail or "it ended by itself"
+        detail = f"{why}; restart policy {safe(policy)} does not start it again"
+        return replace(status, failed=True, detail=detail)
+    return status
+
+
+def in_vain(statuses: Sequence[Status], world: World) -> list[Status]:
+    """Statuses in which those without a place have failed, if nothing moves that could help them."""
+    waiting = [status for status in statuses if not status.settled]
+    if not all(status.unplaced for status in waiting) or _moving(world):
+        return list(statuses)
+    return [
+        replace(status, failed=True, detail=f"cannot be placed: {status.detail}")
+        if status.unplaced
+        else status
+        for status in statuses
+    ]
+
+
+MOVING = {"joining", "starting", "stopping", "deleting"}
+
+
+def _moving(world: World) -> bool:
+    return any(item.get("state") in MOVING for items in world.values() for item in items)

@@ -1,0 +1,151 @@
+"""The WSGI application: one table of routes. Bottle routes requests; everything else is ours."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qsl
+from wsgiref.types import WSGIApplication
+
+import bottle
+
+from manifests.kinds import KINDS
+from reconciler.api import blobs, objects, submissions
+from reconciler.api.auth import Role
+from reconciler.api.deps import Deps
+from reconciler.api.errors import answer_to
+from reconciler.api.http import Answer, ApiError, Request, bad_request
+from reconciler.api.watching import Handler, watched
+
+HEALTH = "/health"
+MOST_PARAMETERS = 32
+PLAIN = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+def health(deps: Deps, request: Request) -> Answer:
+    """For everybody, so it tells nothing but whether the program works."""
+    request.only()
+    if deps.cluster.store.failure:
+        return Answer(status=503, body={"status": "failed"})
+    return Answer(body={"status": "ok"})
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`<name>` in `path` is one part of it. `agent`: open to agents, too."""
+
+    method: str
+    path: str
+    handler: Handler
+    agent: bool = False
+
+
+ROUTES = (
+    Route("GET", HEALTH, health, agent=True),
+    Route("POST", "/iaas/apply", submissions.apply),
+    Route("POST", "/iaas/delete", submissions.delete),
+    Route("GET", "/iaas/events", watched(submissions.events)),
+    Route("GET", "/iaas/blobs/<sha256>", blobs.get_blob, agent=True),
+    Route("PUT", "/iaas/blobs/<sha256>", blobs.put_blob),
+    Route("GET", "/iaas/<plural:kind>", watched(objects.list_objects)),
+    Route("GET", "/iaas/<plural:kind>/<name>", watched(objects.get_object)),
+    Route("DELETE", "/iaas/<plural:kind>/<name>", objects.delete_object),
+)
+
+
+def make_app(deps: Deps) -> WSGIApplication:
+    app = bottle.Bottle()
+    plurals = "|".join(kind.plural for kind in KINDS.values())
+    app.router.add_filter("kind", lambda _: (plurals, None, None))
+    app.add_hook("before_request", lambda: _admit(deps))
+    app.default_error_handler = _routing_error
+    for route in ROUTES:
+        app.route(route.path, route.method, _callback(deps, route))
+    wsgi: WSGIApplication = app
+    return wsgi
+
+
+def _admit(deps: Deps) -> None:
+    """Before anything of a request is looked at but its path: who is it?"""
+    environ = bottle.request.environ
+    environ["iaas.role"] = None
+    try:
+        if environ["bottle.raw_path"] != HEALTH:
+            environ["iaas.role"] = deps.tokens.role(environ.get("HTTP_AUTHORIZATION", ""))
+        # Bottle would leave broken bytes out of the path, and find another object by what remains.
+        environ["bottle.raw_path"].encode("latin-1").decode()
+    except UnicodeDecodeError:
+        raise _response(bad_request("the path is not UTF-8").answer) from None
+    except ApiError as error:
+        raise _response(error.answer) from None
+
+
+def _callback(deps: Deps, route: Route) -> Callable[..., Any]:
+    def call(**arguments: str) -> Any:
+        try:
+            if bottle.request.environ["iaas.role"] is Role.AGENT and not route.agent:
+                raise ApiError(403, "forbidden", "agents may only fetch images")
+            answer = route.handler(deps, _request(arguments))
+        except Exception as error:
+            answer = answer_to(error)
+        return _response(answer)
+
+    return call
+
+
+def _request(arguments: dict[str, str]) -> Request:
+    environ = bottle.request.environ
+    return Request(
+        method=environ["REQUEST_METHOD"],
+        path=environ["PATH_INFO"],
+        headers=_headers(environ),
+        stream=environ["wsgi.input"],
+        arguments=arguments,
+        query=_query(environ.get("QUERY_STRING", "")),
+    )
+
+
+def _headers(environ: dict[str, Any]) -> dict[str, str]:
+    headers = {
+        name[5:].replace("_", "-").lower(): value
+        for name, value in environ.items()
+        if name.startswith("HTTP_")
+    }
+    special = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
+    return headers | {name: environ.get(key, "") for name, key in special.items()}
+
+
+def _query(text: str) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(
+            text, keep_blank_values=True, errors="strict", max_num_fields=MOST_PARAMETERS
+        )
+    except ValueError:
+        raise bad_request("the query is not valid, or too long") from None
+    if len(query := dict(pairs)) != len(pairs):
+        raise bad_request("a query parameter occurs twice")
+    return query
+
+
+def _response(answer: Answer) -> Any:
+    headers = {**PLAIN, **answer.headers}
+    if answer.file is not None:
+        return bottle.HTTPResponse(answer.file, answer.status, headers)
+    body = json.dumps(answer.body, separators=(",", ":")).encode() + b"\n"
+    headers["Content-Type"] = "application/json"
+    if answer.status == HTTPStatus.NOT_MODIFIED:
+        body = b""
+    return bottle.HTTPResponse(body, answer.status, headers)
+
+
+def _routing_error(error: Any) -> bytes:
+    """No route, another method, or a broken path: in the one shape of errors."""
+    status = HTTPStatus(error.status_code)
+    code = status.phrase.lower().replace(" ", "_")
+    message = f"{status.phrase}: {bottle.request.method} {bottle.request.path[:200]}"
+    answer = ApiError(status, code, message).answer
+    for name, value in PLAIN.items():
+        bottle.response.set_header(name, value)
+    bottle.response.content_type = "application/json"
+    return json.dumps(answer.body).encode() + b"\n"

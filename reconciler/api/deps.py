@@ -1,0 +1,48 @@
+"""What the handlers work with, and the bounds on how many may wait or upload at once."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from reconciler.api.auth import Tokens
+from reconciler.api.http import ApiError
+from reconciler.cluster import Cluster
+from reconciler.images import Library
+from reconciler.submit import Desk
+
+
+class Slots:
+    """A bounded number of places; who finds none is told to come back."""
+
+    def __init__(self, count: int, what: str) -> None:
+        self._free = threading.BoundedSemaphore(count)
+        self._what = what
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        if not self._free.acquire(blocking=False):
+            message = f"too many {self._what} at once; try again"
+            raise ApiError(429, "too_many_requests", message, headers={"Retry-After": "2"})
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
+@dataclass(slots=True, kw_only=True)
+class Deps:
+    """`closing` ends all waiting, so that the server can stop."""
+
+    cluster: Cluster
+    desk: Desk
+    library: Library
+    tokens: Tokens
+    waiters: Slots = field(default_factory=lambda: Slots(24, "waiting requests"))
+    uploads: Slots = field(default_factory=lambda: Slots(4, "uploads"))
+    submissions: Slots = field(default_factory=lambda: Slots(16, "submissions"))
+    closing: bool = False
+
+    def close(self) -> None:
+        self.closing = True
+        self.cluster.signal.bump()

@@ -1,0 +1,54 @@
+"""What went wrong inside -> what the client is told: one table. Anything else is a defect of ours,
+of which the client learns an id and the log everything."""
+
+import logging
+import secrets
+
+from manifests.codec import dump
+from reconciler.api.http import Answer, ApiError
+from reconciler.images import BadBytes, ImageError, LibraryFull
+from reconciler.store import StoreError, StoreFull
+from reconciler.submit import Braked, Busy, Conflicts, Invalid, Outdated, Refused
+
+LOG = logging.getLogger("iaas.api")
+EXPECTED = (ApiError, Refused, StoreError, ImageError)
+
+ERRORS: tuple[tuple[type[Exception], int, str, str], ...] = (
+    (Invalid, 422, "invalid", "correct the documents and apply again"),
+    (Conflicts, 409, "conflict", ""),
+    (Braked, 409, "braked", "look at the plan; if it is what you want, approve it"),
+    (Outdated, 409, "outdated", "look at the present state, then try again"),
+    (Busy, 503, "busy", "try again"),
+    (BadBytes, 422, "bad_bytes", "upload the file again"),
+    (LibraryFull, 507, "no_room", "free some room on the controller's disk"),
+    (StoreFull, 507, "no_room", "free some room on the controller's disk"),
+)
+
+
+def answer_to(error: Exception) -> Answer:
+    """The answer for whatever a handler raised."""
+    if isinstance(error, ApiError):
+        return error.answer
+    for type_, status, code, hint in ERRORS:
+        if isinstance(error, type_):
+            return _known(error, status, code, hint).answer
+    number = secrets.token_hex(6)
+    LOG.error("error %s", number, exc_info=error)
+    if isinstance(error, StoreError):
+        message = f"it could not be stored, or it is not known whether it was; error {number}"
+        return ApiError(503, "storage", message, headers={"Retry-After": "2"}).answer
+    return ApiError(500, "internal", f"a defect of the server; error {number} in its log").answer
+
+
+def _known(error: Exception, status: int, code: str, hint: str) -> ApiError:
+    conflicts = error.conflicts if isinstance(error, Conflicts) else ()
+    faults = error.faults if isinstance(error, Invalid) else ()
+    return ApiError(
+        status,
+        code,
+        str(error),
+        hint=hint,
+        conflicts=[dump(conflict) for conflict in conflicts],
+        faults=[fault.to_json(index) for index, fault in faults],
+        headers={"Retry-After": "2"} if status == 503 else None,
+    )

@@ -1,0 +1,114 @@
+"""What a submission will do, line by line, for people and programs: the text of `plan`."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from enum import StrEnum
+
+from manifests.change import Effect, FieldChange, strongest
+from manifests.codec import camel, dump
+from reconciler.core.desired import Change
+from reconciler.core.model import Key, Object, Placed, Snapshot
+from reconciler.core.passes.draft import changes_of
+from reconciler.core.plan import Place, Plan, Retire
+
+
+class Action(StrEnum):
+    CREATE = "create"
+    UPDATE = "update"
+    RESTART = "restart"
+    REPLACE = "replace"
+    DELETE = "delete"
+
+
+BY_EFFECT = {
+    Effect.IN_PLACE: Action.UPDATE,
+    Effect.RESTART: Action.RESTART,
+    Effect.REPLACE: Action.REPLACE,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanLine:
+    """One object and what happens to it. `changes` are its changed fields, for updates."""
+
+    action: Action
+    kind: str
+    name: str
+    reason: str = ""
+    changes: tuple[FieldChange, ...] = ()
+
+
+def plan_lines(after: Snapshot, changes: Iterable[Change], plan: Plan) -> tuple[PlanLine, ...]:
+    """The lines of a submission. `after` is the snapshot with `changes` merged in, `plan` its plan."""
+    return tuple(_lines(after, tuple(changes), plan))
+
+
+def _lines(after: Snapshot, changes: tuple[Change, ...], plan: Plan) -> Iterator[PlanLine]:
+    reasons = _reasons(plan)
+    placed: dict[str, Placed] = {item.uid: item for item in after.placements}
+    named: set[Key] = set()
+    for change in changes:
+        named.add(change.key)
+        yield _line(after, change, placed, reasons)
+    # What follows from the changes for machines that were not submitted: a new image, a lost node.
+    for op in plan.operations:
+        key = ("Machine", str(op.name)) if isinstance(op, Retire) else None
+        if key and key not in named and key in after.objects:
+            yield PlanLine(
+                action=Action.REPLACE, kind=key[0], name=key[1], reason=reasons.get(key, "")
+            )
+
+
+def _reasons(plan: Plan) -> dict[Key, str]:
+    """What the plan says of each object: where a machine goes, or why it waits."""
+    reasons: dict[Key, str] = {}
+    for op in plan.operations:
+        if isinstance(op, Place):
+            reasons["Machine", op.wire.name] = f"on {op.node}: {op.reason}"
+        elif isinstance(op, Retire):
+            reasons.setdefault(("Machine", op.name), op.reason)
+    for wait in plan.waits:
+        reasons[wait.kind, wait.name] = wait.reason
+    return reasons
+
+
+def _line(
+    after: Snapshot, change: Change, placed: dict[str, Placed], reasons: dict[Key, str]
+) -> PlanLine:
+    kind, name = change.key
+    reason = reasons.get(change.key, "")
+    if change.after is None:
+        return PlanLine(action=Action.DELETE, kind=kind, name=name, reason=_why_gone(change))
+    if change.before is None:
+        return PlanLine(action=Action.CREATE, kind=kind, name=name, reason=reason)
+    found = _changed(after, change.before, change.after, placed.get(change.after.uid))
+    action = BY_EFFECT[strongest(found) or Effect.IN_PLACE]
+    waits = reason if action is not Action.REPLACE or reason.startswith("cannot") else ""
+    return PlanLine(action=action, kind=kind, name=name, reason=waits, changes=found)
+
+
+def _why_gone(change: Change) -> str:
+    assert change.before is not None
+    return f"owned by {change.before.source}"
+
+
+def _changed(
+    after: Snapshot, old: Object, new: Object, placed: Placed | None
+) -> tuple[FieldChange, ...]:
+    found: tuple[FieldChange, ...] = ()
+    if old.manifest.labels != new.manifest.labels:
+        labels = dict(old.manifest.labels), dict(new.manifest.labels)
+        found += (FieldChange("labels", *labels, Effect.IN_PLACE, "for selecting only"),)
+    if placed is not None:
+        return found + changes_of(after, new, placed)
+    return found + _plain(old, new)
+
+
+def _plain(old: Object, new: Object) -> tuple[FieldChange, ...]:
+    """Changed fields of an object nothing runs of."""
+    return tuple(
+        FieldChange(camel(item.name), dump(before), dump(now))
+        for item in fields(old.manifest.spec)
+        if (before := getattr(old.manifest.spec, item.name))
+        != (now := getattr(new.manifest.spec, item.name))
+    )

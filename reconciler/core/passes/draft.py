@@ -1,0 +1,61 @@
+"""A plan in the making, and what several passes ask about a machine."""
+
+from dataclasses import dataclass, field, replace
+
+from manifests.change import Effect, FieldChange, machine_changes
+from reconciler.core.model import Object, Placed, Snapshot, Stage
+from reconciler.core.plan import Operation, Retire, Wait
+from reconciler.core.scheduling.room import Demand, Room
+from reconciler.core.wiring import image_ref, machine_type
+
+
+@dataclass(slots=True)
+class Draft:
+    """A plan in the making. `placed` has one placement per machine as the plan will leave them."""
+
+    snapshot: Snapshot
+    operations: list[Operation] = field(default_factory=list)
+    waits: list[Wait] = field(default_factory=list)
+    placed: dict[str, Placed] = field(default_factory=dict)
+    rooms: dict[str, Room] = field(default_factory=dict)
+    machines: dict[str, Object] = field(default_factory=dict)
+
+    def wait(self, item: Object, reason: str) -> None:
+        kind, name = item.manifest.kind, item.name
+        self.waits.append(Wait(kind=kind, name=name, reason=reason))
+
+    def retire(self, placed: Placed, reason: str) -> None:
+        self.placed[placed.uid] = replace(placed, stage=Stage.LEAVING)
+        self.operations.append(
+            Retire(
+                name=placed.wire.name,
+                uid=placed.uid,
+                epoch=placed.epoch,
+                node=placed.node,
+                reason=reason,
+            )
+        )
+
+
+def demand_of(snapshot: Snapshot, machine: Object) -> Demand | None:
+    """What the machine asks for; None while its image does not exist."""
+    image = snapshot.get("Image", machine.machine.image)
+    return Demand.of(machine.machine, machine_type(machine, image)) if image else None
+
+
+def changes_of(snapshot: Snapshot, machine: Object, placed: Placed) -> tuple[FieldChange, ...]:
+    """How the machine differs from its placement, with what each difference means for it."""
+    image = snapshot.get("Image", machine.machine.image)
+    if placed.spec == machine.machine and image and image_ref(image) == placed.wire.image:
+        return ()
+    changes = machine_changes(placed.wire.type, placed.spec, machine.machine)
+    if image is None:
+        return changes
+    named = {change.field for change in changes}
+    old, new = placed.wire.image.sha256, image_ref(image).sha256
+    if "image" in named and old == new:
+        return tuple(change for change in changes if change.field != "image")
+    if "image" not in named and old != new:
+        why = "the image has other bytes"
+        return (*changes, FieldChange("image", old[:12], new[:12], Effect.REPLACE, why))
+    return changes

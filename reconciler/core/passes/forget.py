@@ -1,0 +1,54 @@
+"""Deleted objects of which nothing is left."""
+
+from collections.abc import Callable, Iterable
+
+from reconciler.core.model import Object
+from reconciler.core.passes.draft import Draft
+from reconciler.core.plan import Forget
+
+
+def forget(draft: Draft) -> None:
+    """Deleted objects of which nothing is left, machines before what they use."""
+    forgotten: set[str] = set()
+    for kind in ("Machine", "Image", "Node"):
+        for item in draft.snapshot.of_kind(kind):
+            if not item.deleting:
+                continue
+            if holder := HOLDERS[kind](draft, item, forgotten):
+                draft.wait(item, f"is being deleted; {holder}")
+                continue
+            forgotten.add(item.uid)
+            draft.operations.append(
+                Forget(kind=kind, name=item.name, uid=item.uid, reason="nothing of it is left")
+            )
+
+
+def _machine_holder(draft: Draft, item: Object, _: set[str]) -> str:
+    placed = draft.placed.get(item.uid)
+    return f"waits until {placed.node} confirms that it is gone" if placed else ""
+
+
+def _image_holder(draft: Draft, item: Object, forgotten: set[str]) -> str:
+    users = (
+        machine.name
+        for machine in draft.machines.values()
+        if machine.machine.image == item.name and machine.uid not in forgotten
+    )
+    return _held("machine", users)
+
+
+def _node_holder(draft: Draft, item: Object, _: set[str]) -> str:
+    here = (placed.wire.name for placed in draft.placed.values() if placed.node == item.name)
+    return _held("machine", here)
+
+
+def _held(what: str, names: Iterable[str]) -> str:
+    found = sorted(names)
+    return f"{what} {', '.join(found[:5])} still uses it" if found else ""
+
+
+HOLDERS: dict[str, Callable[[Draft, Object, set[str]], str]] = {
+    "Machine": _machine_holder,
+    "Image": _image_holder,
+    "Node": _node_holder,
+}

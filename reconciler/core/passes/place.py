@@ -1,0 +1,44 @@
+"""Machines without a placement."""
+
+from manifests.scalars import Name
+from reconciler.core.model import Object, Stage
+from reconciler.core.passes.draft import Draft, demand_of
+from reconciler.core.plan import Place
+from reconciler.core.scheduling.place import choose
+from reconciler.core.wiring import placement_for
+
+
+def place(draft: Draft) -> None:
+    """Machines without a placement get a node, in the order of their names."""
+    epochs: dict[str, int] = {}
+    for (_, uid), epoch in draft.snapshot.gone.items():
+        epochs[uid] = max(epoch, epochs.get(uid, 0))
+    for machine in draft.machines.values():
+        if machine.deleting:
+            continue
+        placed = draft.placed.get(machine.uid)
+        if placed is None:
+            _place(draft, machine, epochs.get(machine.uid, 0) + 1)
+        elif placed.stage is Stage.LEAVING:
+            draft.wait(machine, f"waits until {placed.node} confirms that its old instance is gone")
+
+
+def _place(draft: Draft, machine: Object, epoch: int) -> None:
+    demand = demand_of(draft.snapshot, machine)
+    image = draft.snapshot.get("Image", machine.machine.image)
+    if demand is None or image is None:
+        draft.wait(machine, f"image {machine.machine.image} does not exist")
+        return
+    choice = choose(demand, draft.rooms.values())
+    if choice.node is None:
+        draft.wait(machine, choice.reason)
+        return
+    draft.rooms[choice.node] = draft.rooms[choice.node].with_machine(machine.name, demand)
+    draft.operations.append(
+        Place(
+            node=Name(choice.node),
+            spec=machine.machine,
+            wire=placement_for(machine, image, epoch),
+            reason=choice.reason,
+        )
+    )

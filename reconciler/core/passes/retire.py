@@ -1,0 +1,70 @@
+"""Placements that must go: deleted, to be replaced, or back from the dead."""
+
+from manifests.change import Effect, strongest
+from manifests.scalars import Name
+from manifests.wire import MachineReport
+from reconciler.core.model import Object, Placed, Stage
+from reconciler.core.passes.draft import Draft, changes_of, demand_of
+from reconciler.core.plan import Retire
+from reconciler.core.scheduling.place import choose
+from reconciler.core.scheduling.room import Demand
+
+
+def retire(draft: Draft) -> None:
+    """What nobody wants any more, or wants otherwise, or what came back from the dead."""
+    for placed in list(draft.placed.values()):
+        if placed.stage is Stage.ACTIVE and (reason := _why_retire(draft, placed)):
+            draft.retire(placed, reason)
+    for node, seen in sorted(draft.snapshot.seen.items()):
+        for machine in seen.report.machines if seen.report else ():
+            _retire_late(draft, node, machine)
+
+
+def _why_retire(draft: Draft, placed: Placed) -> str:
+    machine = draft.machines.get(placed.uid)
+    if machine is None or machine.deleting:
+        return "deleted"
+    node = draft.snapshot.get("Node", placed.node)
+    if node is None or node.deleting:
+        return f"node {placed.node} is being removed"
+    changes = changes_of(draft.snapshot, machine, placed)
+    if strongest(changes) is not Effect.REPLACE:
+        return ""
+    reason = "; ".join(
+        f"{change.field}: {change.why}" for change in changes if change.effect is Effect.REPLACE
+    )
+    return _if_placeable(draft, machine, placed, f"replace: {reason}")
+
+
+def _if_placeable(draft: Draft, machine: Object, placed: Placed, reason: str) -> str:
+    """A machine that runs is not given up for one that has no place."""
+    demand = demand_of(draft.snapshot, machine)
+    if demand is None:
+        return ""
+    old = Demand.of(placed.spec, placed.wire.type)
+    without = {
+        name: room.without(old) if name == placed.node else room
+        for name, room in draft.rooms.items()
+    }
+    choice = choose(demand, without.values())
+    if choice.node is None:
+        draft.wait(machine, f"cannot be replaced: {choice.reason}")
+        return ""
+    return reason
+
+
+def _retire_late(draft: Draft, node: str, machine: MachineReport) -> None:
+    epoch = draft.snapshot.gone.get((node, machine.uid), 0)
+    known = draft.placed.get(machine.uid)
+    if machine.epoch > epoch or (known is not None and known.node == node):
+        return
+    item = draft.machines.get(machine.uid)
+    draft.operations.append(
+        Retire(
+            name=item.name if item else Name(machine.uid[:8]),
+            uid=machine.uid,
+            epoch=epoch,
+            node=Name(node),
+            reason="it appeared after it was removed",
+        )
+    )

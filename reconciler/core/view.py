@@ -1,0 +1,115 @@
+"""Objects as the API shows them: the lab's fields, and what explains them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from manifests.codec import dump
+from reconciler.core.model import UNSEEN, Object, Placed, Snapshot
+from reconciler.core.status import machine_status, node_status
+
+Json = dict[str, Any]
+
+
+def views(snapshot: Snapshot, kind: str) -> list[Json]:
+    """All objects of a kind, by name."""
+    return _Viewer(snapshot).views(snapshot.of_kind(kind))
+
+
+def view(snapshot: Snapshot, item: Object) -> Json:
+    return _Viewer(snapshot).views((item,))[0]
+
+
+class _Viewer:
+    """Looks placements up once for all objects of one answer."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.placed: dict[str, Placed] = {item.uid: item for item in snapshot.placements}
+
+    def views(self, items: Iterable[Object]) -> list[Json]:
+        make = {"Machine": self.machine, "Node": self.node, "Image": self.image}
+        return [make[item.manifest.kind](item) | self.common(item) for item in items]
+
+    def common(self, item: Object) -> Json:
+        return {
+            "created": item.created,
+            "labels": dict(item.manifest.labels),
+            "source": item.source,
+            "generation": item.generation,
+            "spec": dump(item.manifest.spec),
+        }
+
+    def machine(self, item: Object) -> Json:
+        spec, placed = item.machine, self.placed.get(item.uid)
+        status = machine_status(self.snapshot, item, placed)
+        report = status.report
+        image = self.snapshot.get("Image", spec.image)
+        type_ = placed.wire.type if placed else spec.type or (image.image.type if image else None)
+        return {
+            "id": item.uid,
+            "name": item.name,
+            "image": spec.image,
+            "type": type_,
+            "mem": int(spec.memory),
+            "cpus": dump(spec.cpus),
+            "node": placed.node if placed else spec.node,
+            "ports": dump(spec.ports),
+            "state": status.state,
+            "reason": status.reason,
+            "ready": status.ready,
+            "final": status.final,
+            "ip": report.ip if report else "",
+            "instance": report.instance if report else "",
+            "restarts": report.restarts if report else 0,
+            "exitCode": report.exit_code if report else None,
+            "since": report.since if report else None,
+        }
+
+    def node(self, item: Object) -> Json:
+        state, reason = node_status(self.snapshot, item)
+        report = self.snapshot.seen.get(item.name, UNSEEN).report
+        here = [placed for placed in self.placed.values() if placed.node == item.name]
+        capacity = item.node.capacity
+        return {
+            "id": item.uid,
+            "name": item.name,
+            "addr": item.node.address,
+            "state": state,
+            "reason": reason,
+            "ready": state == "ready",
+            "capacity": {
+                "cpus": dump(capacity.cpus or (report.cpus if report else None)),
+                "mem": capacity.memory or (report.memory if report else None),
+            },
+            "used": {
+                "cpus": sum(placed.wire.cpus for placed in here) / 1000,
+                "mem": sum(placed.wire.memory for placed in here),
+            },
+            "machines": len(here),
+            "drivers": [
+                {"type": driver.type, "ok": driver.ok, "detail": driver.detail}
+                for driver in (report.drivers if report else ())
+            ],
+            "foreign": [dump(found) for found in (report.foreign if report else ())],
+            "version": report.version if report else "",
+        }
+
+    def image(self, item: Object) -> Json:
+        spec = item.image
+        users = [
+            machine.name
+            for machine in self.snapshot.of_kind("Machine")
+            if machine.machine.image == item.name
+        ]
+        return {
+            "id": item.uid,
+            "name": item.name,
+            "type": spec.type,
+            "format": spec.resolved_format,
+            "size": item.size,
+            "sha256": spec.sha256,
+            "state": "deleting" if item.deleting else "ready",
+            "reason": self.snapshot.waits.get(item.key, ""),
+            "ready": not item.deleting,
+            "machines": users,
+        }

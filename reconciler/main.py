@@ -1,0 +1,124 @@
+"""The program `iaas-reconciler`: wires the control plane together, serves it, and ends it cleanly."""
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+import time
+import uuid
+from pathlib import Path
+
+from manifests.scalars import Name, Uid
+from manifests.tokens import TokenError, token_from
+from manifests.wire import Assignment
+from reconciler.api.app import make_app
+from reconciler.api.auth import Tokens
+from reconciler.api.deps import Deps
+from reconciler.api.serve import Server
+from reconciler.cluster import Cluster
+from reconciler.fleet import Fleet
+from reconciler.images import Library
+from reconciler.loop import Loop
+from reconciler.signal import Signal
+from reconciler.store import Store, StoreError
+from reconciler.submit import Desk
+
+log = logging.getLogger("reconciler")
+
+HELP = """\
+The control plane: keeps what shall exist, decides, and brings decisions to the agents. Ending it
+stops no machine: the agents keep running what they run.
+
+example:
+  iaas-reconciler --listen 127.0.0.1:7700 --state /var/lib/iaas/reconciler
+  iaasctl apply -f cluster.yaml --wait
+"""
+
+
+def main() -> None:
+    options = parse()
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    try:
+        options.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        asyncio.run(run(options))
+    except (StoreError, TokenError, OSError) as error:
+        sys.exit(f"iaas-reconciler: {error}")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="iaas-reconciler",
+        description=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--listen", type=_address, default="127.0.0.1:7700", metavar="ADDR:PORT", help="%(default)s"
+    )
+    parser.add_argument(
+        "--state", type=Path, default="/var/lib/iaas/reconciler", metavar="DIR", help="%(default)s"
+    )
+    parser.add_argument(
+        "--agent-token-file",
+        type=Path,
+        default="/var/lib/iaas/agent.token",
+        metavar="FILE",
+        help="the secret shared with the agents, made if there is none (%(default)s)",
+    )
+    return parser.parse_args()
+
+
+def _address(text: str) -> tuple[str, int]:
+    address, _, port = text.rpartition(":")
+    if not address or not port.isdecimal() or not 0 <= int(port) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not ADDR:PORT")
+    if address not in ("127.0.0.1", "localhost", "[::1]"):
+        raise argparse.ArgumentTypeError("only loopback addresses until TLS is set up")
+    return address.strip("[]"), int(port)
+
+
+async def run(options: argparse.Namespace) -> None:
+    agent_token = token_from(options.agent_token_file)
+    tokens = Tokens(admin=token_from(options.state / "token"), agent=agent_token)
+    store = Store(options.state / "state.db")
+    term = store.take_term()
+    cluster = Cluster(store, Signal())
+    library = Library(options.state / "images")
+    desk = Desk(cluster, library, new_uid=lambda: Uid(uuid.uuid4()), clock=time.time)
+    deps = Deps(cluster=cluster, desk=desk, library=library, tokens=tokens)
+    server = Server(make_app(deps), *options.listen, on_stop=deps.close)
+    server.start()
+    address, port = server.address
+    base = Assignment(
+        cluster=store.cluster,
+        term=term,
+        node=Name(),
+        generation=0,
+        images_url=f"http://{address}:{port}/iaas/blobs",
+        images_token=agent_token,
+    )
+    print(f"ready http://{address}:{port}", flush=True)
+    try:
+        await until_told(Loop(cluster, term, time.time), Fleet(cluster, base, agent_token))
+    finally:
+        await asyncio.to_thread(server.stop)
+        store.close()
+
+
+async def until_told(loop: Loop, fleet: Fleet) -> None:
+    """Reconcile and talk to the fleet until SIGTERM or SIGINT, or until one of them gives up."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    tasks = [asyncio.create_task(loop.run()), asyncio.create_task(fleet.run())]
+    ended = asyncio.gather(*tasks)
+    waiting = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({ended, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if ended.done():
+        ended.result()
+    ended.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

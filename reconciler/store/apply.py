@@ -1,0 +1,199 @@
+"""How each operation of a plan is written: one table. Nothing is decided here."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import peewee
+
+from manifests.scalars import Name, Port, Protocol, Uid
+from reconciler.core.model import Stage
+from reconciler.core.plan import Forget, Operation, Place, Release, Retire, Update
+from reconciler.store.database import Database
+from reconciler.store.errors import BadPlan, PortTaken
+from reconciler.store.rows import placement_row
+from reconciler.store.tables import GenerationRow, ObjectRow, PlacementRow, PortClaimRow
+from reconciler.store.view import PlacementId, Touched
+
+REMEMBERED = 10_000
+"""So many gone placements of forgotten machines are kept; of others, the last on each node."""
+
+
+@dataclass(slots=True)
+class Work:
+    """One write in the making. `generations` are those of the nodes it touches."""
+
+    database: Database
+    revision: int
+    touched: Touched = field(default_factory=Touched)
+    generations: dict[str, int] = field(default_factory=dict)
+    claims: list[tuple[Name, Port, PlacementId]] = field(default_factory=list)
+
+    def one(self, query: Any, what: object) -> None:
+        """Run an UPDATE or DELETE that must meet exactly one row."""
+        if self.database.run(query) != 1:
+            raise BadPlan(f"{what}: there is nothing of that kind in the store")
+
+
+def execute(work: Work, operations: tuple[Operation, ...]) -> None:
+    """All operations, then the ports they claim, so that ports may change hands in one plan."""
+    for node in sorted({str(op.node) for op in operations if not isinstance(op, Forget)}):
+        work.generations[node] = _bump(work.database, node)
+        work.touched.nodes.add(node)
+    for op in operations:
+        APPLY[type(op)](work, op)
+    for node, port, owner in work.claims:
+        _claim(work.database, node, port, owner)
+    if any(isinstance(op, Release) for op in operations):
+        _prune(work)
+
+
+def _bump(database: Database, node: str) -> int:
+    added = GenerationRow.insert(node=node, generation=1).on_conflict(
+        conflict_target=[GenerationRow.node],
+        update={GenerationRow.generation: GenerationRow.generation + 1},
+    )
+    database.run(added)
+    row = GenerationRow.select(GenerationRow.generation).where(GenerationRow.node == node)
+    ((generation,),) = database.rows(row)
+    return int(generation)
+
+
+def place(work: Work, op: Place) -> None:
+    key = (op.wire.uid, op.wire.epoch)
+    row = placement_row(op.spec, op.wire) | {
+        "uid": key[0],
+        "epoch": key[1],
+        "node": op.node,
+        "stage": Stage.ACTIVE,
+        "generation": work.generations[op.node],
+        "since": work.revision,
+    }
+    try:
+        work.database.run(PlacementRow.insert(row))
+    except peewee.IntegrityError:
+        raise BadPlan(f"{op}: this epoch is used up") from None
+    work.touched.placements.add(key)
+    work.claims += [(op.node, port, key) for port in op.wire.ports]
+
+
+def update(work: Work, op: Update) -> None:
+    key = (op.wire.uid, op.wire.epoch)
+    row = placement_row(op.spec, op.wire) | {"generation": work.generations[op.node]}
+    work.one(PlacementRow.update(row).where(_at(key, op.node, Stage.ACTIVE)), op)
+    work.touched.placements.add(key)
+    _free(work.database, key)
+    work.claims += [(op.node, port, key) for port in op.wire.ports]
+
+
+def retire(work: Work, op: Retire) -> None:
+    """An active one keeps its place and its ports; one that was gone comes back without ports."""
+    key = (op.uid, op.epoch)
+    row = {"stage": Stage.LEAVING, "generation": work.generations[op.node]}
+    active = PlacementRow.update(row).where(_at(key, op.node, Stage.ACTIVE))
+    if not work.database.run(active):
+        row["since"] = work.revision
+        work.one(PlacementRow.update(row).where(_at(key, op.node, Stage.GONE)), op)
+        work.touched.gone.add((op.node, op.uid))
+    work.touched.placements.add(key)
+
+
+def release(work: Work, op: Release) -> None:
+    key = (op.uid, op.epoch)
+    row = {"stage": Stage.GONE, "since": work.revision, "generation": work.generations[op.node]}
+    work.one(PlacementRow.update(row).where(_at(key, op.node, Stage.LEAVING)), op)
+    _free(work.database, key)
+    work.touched.placements.add(key)
+    work.touched.gone.add((op.node, op.uid))
+
+
+def forget(work: Work, op: Forget) -> None:
+    row = ObjectRow.delete().where(
+        (ObjectRow.uid == op.uid) & ObjectRow.deleting & (ObjectRow.kind == op.kind)
+    )
+    work.one(row, op)
+    work.touched.objects[op.kind, op.name] = op.uid
+
+
+APPLY: dict[type[Operation], Callable[[Work, Any], None]] = {
+    Place: place,
+    Update: update,
+    Retire: retire,
+    Release: release,
+    Forget: forget,
+}
+
+
+def _at(key: PlacementId, node: str, stage: Stage) -> Any:
+    uid, epoch = key
+    return (
+        (PlacementRow.uid == uid)
+        & (PlacementRow.epoch == epoch)
+        & (PlacementRow.node == node)
+        & (PlacementRow.stage == stage)
+    )
+
+
+def _free(database: Database, key: PlacementId) -> None:
+    uid, epoch = key
+    owned = (PortClaimRow.uid == uid) & (PortClaimRow.epoch == epoch)
+    database.run(PortClaimRow.delete().where(owned))
+
+
+def _claim(database: Database, node: Name, port: Port, owner: PlacementId) -> None:
+    uid, epoch = owner
+    row = {"node": node, "protocol": port.protocol, "port": port.node, "uid": uid, "epoch": epoch}
+    try:
+        database.run(PortClaimRow.insert(row))
+    except peewee.IntegrityError:
+        raise _taken(database, node, port.protocol, port.node) from None
+
+
+def _taken(database: Database, node: Name, protocol: Protocol, port: int) -> PortTaken:
+    where = (
+        (PortClaimRow.node == node)
+        & (PortClaimRow.protocol == protocol)
+        & (PortClaimRow.port == port)
+    )
+    ((owner,),) = database.rows(PortClaimRow.select(PortClaimRow.uid).where(where))
+    names = database.rows(ObjectRow.select(ObjectRow.name).where(ObjectRow.uid == owner))
+    return PortTaken(node, protocol, port, Uid(owner), names[0][0] if names else owner)
+
+
+def _prune(work: Work) -> None:
+    """Forget gone placements that nothing can ask for any more."""
+    gone = PlacementRow.stage == Stage.GONE
+    other = PlacementRow.alias()
+    higher = other.select(other.epoch).where(
+        (other.uid == PlacementRow.uid)
+        & (other.node == PlacementRow.node)
+        & (other.stage == Stage.GONE)
+        & (other.epoch > PlacementRow.epoch)
+    )
+    for uids in _chunks({uid for _, uid in work.touched.gone}):
+        mine = PlacementRow.uid.in_(uids)
+        work.database.run(PlacementRow.delete().where(gone & mine & peewee.fn.EXISTS(higher)))
+    _prune_oldest(work)
+
+
+def _prune_oldest(work: Work) -> None:
+    gone = PlacementRow.stage == Stage.GONE
+    newest = PlacementRow.select(PlacementRow.since).where(gone)
+    edge = work.database.rows(
+        newest.order_by(PlacementRow.since.desc()).offset(REMEMBERED).limit(1)
+    )
+    if not edge:
+        return
+    old = (
+        gone
+        & (PlacementRow.since <= edge[0][0])
+        & PlacementRow.uid.not_in(ObjectRow.select(ObjectRow.uid))
+    )
+    keys = work.database.rows(PlacementRow.select(PlacementRow.node, PlacementRow.uid).where(old))
+    work.database.run(PlacementRow.delete().where(old))
+    work.touched.gone.update(keys)
+
+
+def _chunks(values: Iterable[str]) -> Iterable[list[str]]:
+    ordered = sorted(values)
+    return (ordered[start : start + 500] for start in range(0, len(ordered), 500))

@@ -1,0 +1,232 @@
+"""The desk where desired state is handed in: by the API, and by watched directories.
+
+A submission is checked whole, merged whole, shown as a plan, and stored whole or not at all. Not
+here: where documents come from, and carrying the plan out.
+
+Refused
+├── Invalid      documents that are no manifests, or images whose bytes are not here
+├── Conflicts    objects of another owner, in use, or on their way out; unknown ones to delete
+├── Braked       it would stop more running machines than is done without asking
+├── Outdated     it was made for another revision
+└── Busy         others keep coming first; try again
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from manifests.checks import check_set
+from manifests.codec import CodecError, Json
+from manifests.imageformat import FormatError
+from manifests.imageformat import check as check_format
+from manifests.kinds import Manifest, manifest_from
+from manifests.kinds.image import ImageSpec
+from manifests.problem import Fault
+from manifests.scalars import Uid
+from manifests.validate import validate
+from reconciler.cluster import Cluster
+from reconciler.core.check import brake
+from reconciler.core.desired import Change, Conflict, Merge, apply_changes, merge
+from reconciler.core.desired import delete as merge_deletions
+from reconciler.core.events import events_of_changes
+from reconciler.core.explain import PlanLine, plan_lines
+from reconciler.core.model import Key, Snapshot
+from reconciler.core.plan import Plan
+from reconciler.core.reconcile import reconcile
+from reconciler.images import Library
+from reconciler.store import Stale
+
+API = "api"
+ATTEMPTS = 20
+PATIENCE = 30.0
+"""Seconds that a submission waits for the one before it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """`lines` is the plan, `changed` counts objects. `brake`: why a dry run would need approval."""
+
+    revision: int
+    lines: tuple[PlanLine, ...]
+    changed: int
+    brake: str = ""
+
+
+class Refused(Exception):
+    """Nothing was stored. A sentence for people."""
+
+
+class Invalid(Refused):
+    def __init__(self, faults: Sequence[tuple[int, Fault]]) -> None:
+        super().__init__(f"{len(faults)} faults; nothing was applied")
+        self.faults = tuple(faults)
+
+
+class Conflicts(Refused):
+    def __init__(self, conflicts: Sequence[Conflict]) -> None:
+        super().__init__("; ".join(conflict.message for conflict in conflicts))
+        self.conflicts = tuple(conflicts)
+
+
+class Braked(Refused):
+    """`approve` lets it through."""
+
+
+class Outdated(Refused):
+    """Look again, then decide again."""
+
+
+class Busy(Refused):
+    """Nothing is wrong with it."""
+
+
+class Desk:
+    def __init__(
+        self,
+        cluster: Cluster,
+        library: Library,
+        *,
+        new_uid: Callable[[], Uid],
+        clock: Callable[[], float],
+    ) -> None:
+        self.cluster = cluster
+        self.library = library
+        self._new_uid = new_uid
+        self._clock = clock
+        self._turn = threading.Lock()
+
+    def apply(
+        self,
+        documents: Sequence[Json],
+        *,
+        source: str = API,
+        prune: bool = False,
+        dry_run: bool = False,
+        approve: bool = False,
+        if_revision: int | None = None,
+    ) -> Outcome:
+        """Make `source` own exactly what these documents say of their objects; with `prune`, only them.
+
+        Raises Refused, StoreError.
+        """
+        manifests = _manifests(documents)
+
+        def merged(snapshot: Snapshot) -> Merge:
+            if if_revision not in (None, snapshot.revision):
+                raise Outdated(f"the cluster is at revision {snapshot.revision}, not {if_revision}")
+            self._check_images(snapshot, manifests)
+            return merge(
+                snapshot,
+                manifests,
+                source=source,
+                prune=prune,
+                new_uid=self._new_uid,
+                now=self._clock(),
+                sizes=self.library.size,
+            )
+
+        return self._submit(merged, source, dry_run, approve)
+
+    def delete(
+        self,
+        keys: Sequence[Key],
+        *,
+        source: str = API,
+        dry_run: bool = False,
+        approve: bool = False,
+    ) -> Outcome:
+        """Mark objects for deletion, in the name of `source`. Raises Refused, StoreError."""
+        wanted = tuple(dict.fromkeys(keys))
+        return self._submit(
+            lambda snapshot: merge_deletions(snapshot, wanted), source, dry_run, approve
+        )
+
+    def _submit(
+        self, merged: Callable[[Snapshot], Merge], source: str, dry_run: bool, approve: bool
+    ) -> Outcome:
+        with self._one_at_a_time():
+            for _ in range(ATTEMPTS):
+                snapshot = self.cluster.snapshot()
+                result = merged(snapshot)
+                if result.conflicts:
+                    raise Conflicts(result.conflicts)
+                outcome = _preview(snapshot, result.changes)
+                if dry_run:
+                    return outcome
+                try:
+                    return self._store(outcome, result.changes, source, approve)
+                except Stale:
+                    continue  # the controller has written meanwhile
+        raise Busy("the cluster is changing too fast; try again")
+
+    def _store(
+        self, outcome: Outcome, changes: Sequence[Change], source: str, approve: bool
+    ) -> Outcome:
+        if outcome.brake and not approve:
+            raise Braked(outcome.brake)
+        revision = self.cluster.store.submit(
+            changes,
+            revision=outcome.revision,
+            approve=approve and bool(outcome.brake),
+            events=events_of_changes(changes, self._clock(), source),
+        )
+        if revision != outcome.revision:
+            self.cluster.signal.bump()
+        return replace(outcome, revision=revision, brake="")
+
+    @contextmanager
+    def _one_at_a_time(self) -> Iterator[None]:
+        if not self._turn.acquire(timeout=PATIENCE):
+            raise Busy("too many submissions at once; try again")
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def _check_images(self, snapshot: Snapshot, manifests: Sequence[Manifest]) -> None:
+        faults = []
+        for index, manifest in enumerate(manifests):
+            before = snapshot.objects.get(manifest.key)
+            if isinstance(manifest.spec, ImageSpec) and not (
+                before and before.manifest == manifest
+            ):
+                faults += [(index, fault) for fault in _image_faults(self.library, manifest.spec)]
+        if faults:
+            raise Invalid(faults)
+
+
+def _manifests(documents: Sequence[Json]) -> list[Manifest]:
+    """All documents as typed objects, or all that is wrong with them."""
+    faults = [(index, fault) for index, data in enumerate(documents) for fault in validate(data)]
+    if not faults:
+        faults = list(check_set(documents))
+    if faults:
+        raise Invalid(faults)
+    try:
+        return [manifest_from(data) for data in documents]
+    except CodecError as error:  # a defect of `validate`, which shall know all of this
+        raise Invalid([(0, Fault((error.path,), error.message))]) from error
+
+
+def _image_faults(library: Library, spec: ImageSpec) -> Iterator[Fault]:
+    path = ("spec", "sha256")
+    if spec.sha256 is None:
+        yield Fault(path, "missing", "iaasctl fills it in from `file`, and uploads the bytes")
+        return
+    try:
+        with library.open(spec.sha256) as file:
+            check_format(spec.resolved_format, file, library.size(spec.sha256))
+    except FileNotFoundError:
+        yield Fault(path, "the bytes are not here", "upload them, or let iaasctl do it")
+    except FormatError as error:
+        yield Fault(("spec", "format"), f"the file {error}", "declare the format it has")
+
+
+def _preview(snapshot: Snapshot, changes: Sequence[Change]) -> Outcome:
+    after = apply_changes(snapshot, changes)
+    plan = reconcile(after)
+    lines = plan_lines(after, changes, plan)
+    # What would be stopped anyway is not this submission's doing; seldom worth finding out.
+    held = brake(snapshot, Plan(), plan) and brake(snapshot, reconcile(snapshot), plan)
+    return Outcome(revision=snapshot.revision, lines=lines, changed=len(changes), brake=held)

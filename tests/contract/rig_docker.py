@@ -1,0 +1,118 @@
+"""A real dockerd in the hands of the driver contract."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from docker.errors import NotFound
+
+from hyper.drivers import Driver
+from hyper.drivers.docker import Docker, connect
+from hyper.drivers.docker_words import container_name
+from manifests.kinds.image import MachineType
+from manifests.scalars import Cpus
+from manifests.wire import ImageRef, Placement
+from tests import docker_images
+from tests.contract.driver_contract import Rig
+
+SOCKET = "/var/run/docker.sock"
+
+
+class DockerRig(Rig):
+    type = MachineType.DOCKER
+    cpus = (Cpus(500), Cpus(1000))
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.client: Any = connect(f"unix://{SOCKET}", 60)
+        self._images: list[ImageRef] = []
+        self._foreign: list[str] = []
+        self.image, self.path = self.fresh_image()
+        self._base = f"iaas-test-{uuid4().hex[:12]}"
+
+    def new_driver(self) -> Driver:
+        return Docker(SOCKET)
+
+    def unreachable_driver(self) -> Driver:
+        return Docker(str(self.directory / "no.sock"))
+
+    def fresh_image(self) -> tuple[ImageRef, Path]:
+        path = self.directory / f"{uuid4()}.tar"
+        image = docker_images.busybox(path, Labels={"test": path.name}, Volumes={"/data": {}})
+        self._images.append(image)
+        return image, path
+
+    def broken_image(self) -> tuple[ImageRef, Path]:
+        path = self.directory / f"{uuid4()}.tar"
+        path.write_bytes(b"not a tar" * 1000)
+        return docker_images.reference(path), path
+
+    def prepared(self, image: ImageRef) -> bool:
+        return bool(self.client.images(name=f"iaas-image:{image.sha256}"))
+
+    def kill(self, handle: str) -> None:
+        self.client.kill(handle)
+
+    def finish(self, handle: str) -> None:
+        self.client.kill(handle, signal="USR1")
+
+    def vanish(self, handle: str) -> None:
+        self.client.remove_container(handle, v=True, force=True)
+
+    def pause(self, handle: str) -> None:
+        self.client.pause(handle)
+
+    def add_foreign(self, name: str) -> str:
+        handle = self.foreign_container(name)
+        self.client.start(handle)
+        return handle
+
+    def foreign_container(self, name: str, image: str = "", **config: object) -> str:
+        """A container that somebody made by hand, from an image of theirs."""
+        if not image:
+            self._own_image()
+        made = self.client.create_container_from_config(
+            {"Image": image or self._base, "HostConfig": {}, **config}, name
+        )
+        handle = str(made["Id"])
+        self._foreign.append(handle)
+        return handle
+
+    def foreign_runs(self, handle: str) -> bool:
+        return bool(self.client.inspect_container(handle)["State"]["Running"])
+
+    def remove_foreign(self) -> None:
+        for handle in self._foreign:
+            with absent_is_fine():
+                self.client.remove_container(handle, v=True, force=True)
+        self._foreign.clear()
+
+    def remains(self, uid: str) -> list[str]:
+        found = self.client.containers(all=True, filters={"label": [f"iaas.uid={uid}"]})
+        return [container["Names"][0] for container in found]
+
+    def instance_name(self, placement: Placement) -> str:
+        return container_name(placement)
+
+    def close(self) -> None:
+        for name in [self._base, *(f"iaas-image:{image.sha256}" for image in self._images)]:
+            with absent_is_fine():
+                self.client.remove_image(name)
+        self.client.close()
+
+    def _own_image(self) -> None:
+        if self.client.images(name=self._base):
+            return
+        path = self.directory / "foreign.tar"
+        docker_images.busybox(path, tags=[f"{self._base}:latest"], Labels={"test": self._base})
+        with path.open("rb") as file:
+            for _ in self.client.load_image(file):
+                pass
+
+
+@contextmanager
+def absent_is_fine() -> Iterator[None]:
+    with suppress(NotFound):
+        yield
