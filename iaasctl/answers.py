@@ -47,11 +47,15 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an apply or delete changes. `data` is the answer as it came."""
+    """What an apply or delete changes. `data` is the answer as it came.
+
+    `brake`: why the same without a dry run would need approval; empty if it would not.
+    """
 
     revision: int
     lines: tuple[Line, ...]
     data: Object
+    brake: str = ""
 
 
 def parsed(response: Response, read: Callable[[Any], T]) -> T:
@@ -68,7 +72,8 @@ def parsed(response: Response, read: Callable[[Any], T]) -> T:
 
 
 def outcome(data: Any) -> Outcome:
-    return Outcome(int(data["revision"]), tuple(_line(line) for line in data["lines"]), data)
+    lines = tuple(_line(line) for line in data["lines"])
+    return Outcome(int(data["revision"]), lines, data, str(data.get("brake") or ""))
 
 
 def _line(data: Any) -> Line:
@@ -77,7 +82,7 @@ def _line(data: Any) -> Line:
             str(item["field"]),
             item.get("old"),
             item.get("new"),
-            str(item.get("effect") or ""),
+            str(item.get("effect") or "in place"),
             str(item.get("why") or ""),
         )
         for item in data.get("changes") or ()
@@ -117,24 +122,29 @@ def failure(status: int, data: Any) -> Failure:
         return _conflict(error, message, hint)
     if status in (400, 405, 413, 415, 422):
         return _rejected(error, message, where, hint)
-    if status == 503:
+    if status in (429, 503):
         return Unreachable("the reconciler is not ready", message, hint or "try again in a moment")
     return Failure(message, where, hint or "look at the log of iaas-reconciler")
 
 
-def _conflict(error: Mapping[str, Any], message: str, hint: str) -> Conflict:
-    if error.get("error") == "brake":
-        fix = "if that is what you want: the same command again with --approve"
-        return Conflict(
-            "too much would stop or go at once; nothing was changed", message, hint or fix
-        )
+def _conflict(error: Mapping[str, Any], message: str, hint: str) -> Failure:
+    if error.get("error") in ("brake", "braked"):
+        return Conflict("too much would stop or go at once; nothing was changed", message, APPROVE)
     conflicts = error.get("conflicts")
     texts = [
         str(item.get("message") or f"{item.get('kind')} {item.get('name')}")
         for item in (conflicts if isinstance(conflicts, list) else [])
         if isinstance(item, dict)
     ]
-    return Conflict(message, "\n".join(texts), hint)
+    if not texts:
+        return Conflict(message, fix=hint)
+    if all(text.startswith("there is no ") for text in texts):
+        return NotFound("nothing was changed", "\n".join(texts), hint)
+    count = "a conflict" if len(texts) == 1 else f"{len(texts)} conflicts"
+    return Conflict(f"{count}; nothing was changed", "\n".join(texts), hint)
+
+
+APPROVE = "look at the plan; if that is what you want, the same command again with --approve"
 
 
 def _rejected(error: Mapping[str, Any], message: str, where: str, hint: str) -> Invalid:

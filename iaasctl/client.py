@@ -9,6 +9,7 @@ All methods raise `iaasctl.errors.Failure`.
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ CHANGE_SECONDS = 300.0
 PATIENCE = 30.0
 FIRST_PAUSE = 0.05
 LAST_PAUSE = 1.0
+AWAY = (429, 503)
+"""Statuses of a server that asks to come back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class Client:
         return self._get(_path(plural, filters), answers.objects)
 
     def object(self, plural: str, name: str) -> Object:
-        return self._get(f"/iaas/{plural}/{quote(name, safe='')}", answers.one)
+        return self._get(f"/iaas/{plural}/{quote(name, safe='', errors='replace')}", answers.one)
 
     def events(self, **query: str) -> list[Object]:
         """Events, oldest first; `query`: since, kind, name, limit."""
@@ -90,7 +93,7 @@ class Client:
         if seen is not None and seen.etag:
             headers = {"If-None-Match": seen.etag}
             if wait > 0:
-                headers["Prefer"] = f"wait={min(wait, LONG_POLL):.3f}"
+                headers["Prefer"] = f"wait={math.ceil(min(wait, LONG_POLL))}"
         elif wait > 0:  # a server without long polls
             time.sleep(min(wait, LAST_PAUSE))
         path = _path(plural, filters)
@@ -202,7 +205,7 @@ class Client:
                 if not may_repeat and time.monotonic() > deadline:
                     raise
             else:
-                if response.status != 503 or time.monotonic() > deadline:
+                if response.status not in AWAY or time.monotonic() > deadline:
                     self._answered = True
                     return response
             time.sleep(pause)
@@ -210,4 +213,4 @@ class Client:
 
 
 def _path(plural: str, query: Mapping[str, str] | None) -> str:
-    return f"/iaas/{plural}?{urlencode(query)}" if query else f"/iaas/{plural}"
+    return f"/iaas/{plural}?{urlencode(query, errors='replace')}" if query else f"/iaas/{plural}"

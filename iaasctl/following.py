@@ -39,7 +39,9 @@ def _groups(targets: Sequence[Target], world: World) -> list[Group]:
     groups: list[Group] = []
     for kind in KINDS:
         items = [
-            item for item in world.get(kind.plural, ()) if (kind.name, item.get("name")) in wanted
+            item
+            for item in world.get(kind.plural, ())
+            if (kind.name, str(item.get("name"))) in wanted
         ]
         groups.append((kind.plural, by_name(items)))
     return groups

@@ -12,7 +12,7 @@ import click
 
 from iaasctl.errors import Exit, Failure, Invalid
 from iaasctl.session import Session
-from iaasctl.terminal import prepare_streams, report
+from iaasctl.terminal import ClosedPipe, prepare_streams, report
 
 COMMANDS = {
     "apply": "Make the cluster what the manifests say.",
@@ -89,11 +89,10 @@ def main(arguments: Sequence[str] | None = None, session: Session | None = None)
     prepare_streams()
     try:
         return _run(arguments, session or Session())
-    except BrokenPipeError:
+    except (BrokenPipeError, ClosedPipe):
         _abandon_stdout()
         return Exit.CLOSED_PIPE
-    except KeyboardInterrupt:
-        click.echo(err=True)
+    except (KeyboardInterrupt, click.Abort):
         return Exit.INTERRUPTED
 
 
@@ -108,10 +107,12 @@ def _run(arguments: Sequence[str] | None, session: Session) -> int:
         return error.exit_code
     except click.ClickException as error:
         return _usage(error)
-    except click.Abort:
-        raise KeyboardInterrupt from None
-    except BrokenPipeError:
+    except (click.Abort, BrokenPipeError, ClosedPipe):
         raise
+    except OSError as error:
+        _abandon_stdout()
+        report(Failure("cannot go on", error.strerror or str(error)))
+        return Exit.FAILED
     except Exception as error:
         if os.environ.get("IAAS_TRACEBACK"):
             raise

@@ -19,7 +19,8 @@ VALUE_LIMIT = 120
 def plan_text(outcome: Outcome) -> str:
     """The plan, with a summary as its last line."""
     lines = [part for line in outcome.lines for part in _line(line)]
-    return "\n".join([*lines, summary(outcome)])
+    needs = [f"it would need --approve: {safe(outcome.brake)}"] if outcome.brake else []
+    return "\n".join([*lines, summary(outcome), *needs])
 
 
 def summary(outcome: Outcome) -> str:

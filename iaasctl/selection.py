@@ -38,7 +38,7 @@ class Selection:
 
     def check_found(self, objects: Sequence[Object]) -> None:
         """Raises NotFound for names that are not among the objects."""
-        known = {item.get(field) for item in objects for field in ("name", "id")}
+        known = {str(item.get(field)) for item in objects for field in ("name", "id")}
         if missing := [name for name in self.names if name not in known]:
             (kind,) = self.kinds
             raise NotFound(

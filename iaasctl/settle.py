@@ -26,7 +26,7 @@ class Target:
 class Status:
     """How far a target is. `failed`: it will not get there by itself; `detail` says why.
 
-    `unplaced`: waits for a node that takes it; whether that is in vain, only time tells.
+    `stuck`: waits for room or a port; whether that is in vain, only time tells.
     """
 
     target: Target
@@ -35,7 +35,7 @@ class Status:
     node: str = ""
     done: bool = False
     failed: bool = False
-    unplaced: bool = False
+    stuck: bool = False
 
     @property
     def settled(self) -> bool:
@@ -73,35 +73,31 @@ def _status(target: Target, item: Object | None) -> Status:
 
 
 def _machine(status: Status, item: Object) -> Status:
-    spec = item.get("spec")
-    spec = spec if isinstance(spec, Mapping) else {}
-    restart = spec.get("restart")
-    policy = restart.get("policy", "always") if isinstance(restart, Mapping) else "always"
-    if status.state == "pending":
-        return replace(status, unplaced=bool(status.detail and not status.node))
-    wants_to_run = spec.get("state", "running") == "running"
-    gave_up = {"failed": ("never",), "stopped": ("never", "on-failure")}.get(status.state, ())
-    if wants_to_run and policy in gave_up:
-        why = status.detail or "it ended by itself"
-        detail = f"{why}; restart policy {safe(policy)} does not start it again"
+    if item.get("final") is True:
+        detail = f"{status.detail or 'it ended by itself'}; it is not started again by itself"
         return replace(status, failed=True, detail=detail)
-    return status
+    refused = status.detail.startswith("cannot ")
+    unplaced = status.state == "pending" and not status.detail.startswith(COMING)
+    return replace(status, stuck=refused or unplaced)
+
+
+COMING = ("waits ", "not placed yet")
+"""How reasons begin that name something that is on its way."""
+MOVING = {"joining", "removing", "starting", "stopping", "deleting"}
 
 
 def in_vain(statuses: Sequence[Status], world: World) -> list[Status]:
-    """Statuses in which those without a place have failed, if nothing moves that could help them."""
+    """Statuses in which the stuck ones have failed, if nothing moves that could help them."""
     waiting = [status for status in statuses if not status.settled]
-    if not all(status.unplaced for status in waiting) or _moving(world):
+    if not all(status.stuck for status in waiting) or _moving(world):
         return list(statuses)
-    return [
-        replace(status, failed=True, detail=f"cannot be placed: {status.detail}")
-        if status.unplaced
-        else status
-        for status in statuses
-    ]
+    return [_given_up(status) if status.stuck else status for status in statuses]
 
 
-MOVING = {"joining", "starting", "stopping", "deleting"}
+def _given_up(status: Status) -> Status:
+    why = status.detail or "no reason is known"
+    detail = f"cannot be placed: {why}" if status.state == "pending" else why
+    return replace(status, failed=True, detail=detail)
 
 
 def _moving(world: World) -> bool:

@@ -66,10 +66,13 @@ def submit(
     dry_run: bool = False,
     progress: Progress = images.quiet,
 ) -> Outcome:
-    """Apply, or with `dry_run` only ask what that would do. Raises Invalid with all problems."""
-    if not dry_run:
-        with on_interrupt("nothing was applied; image bytes that were uploaded need not be again"):
-            send_images(client, submission, progress)
+    """Apply, or with `dry_run` only ask what that would do. Raises Invalid with all problems.
+
+    A dry run uploads image bytes too: the reconciler checks them, and until an Image names them
+    they change nothing.
+    """
+    with on_interrupt("nothing was applied; image bytes that were uploaded need not be again"):
+        send_images(client, submission, progress)
     try:
         with on_interrupt(
             "nobody knows whether it was applied", "run the same command again, that is safe"

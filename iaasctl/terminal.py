@@ -20,6 +20,10 @@ UNSAFE = re.compile(
 COLOURS = {"red": 31, "green": 32, "yellow": 33, "magenta": 35, "dim": 2, "bold": 1}
 
 
+class ClosedPipe(Exception):
+    """Nobody reads what we print any more."""
+
+
 def safe(value: object) -> str:
     """Text of a value in which nothing but visible characters is left."""
     return UNSAFE.sub(_escaped, "" if value is None else str(value))
@@ -52,7 +56,10 @@ def paint(text: str, colour: str, stream: TextIO | None = None) -> str:
 
 def out(text: str) -> None:
     """A result, on stdout."""
-    click.echo(text)
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        raise ClosedPipe from None  # click would end the program, with another code
 
 
 def note(text: str) -> None:

@@ -5,6 +5,7 @@ repeats nothing: that is the client's decision.
 """
 
 import http.client
+import select
 import ssl
 import time
 from collections.abc import Mapping
@@ -89,7 +90,9 @@ class HttpTransport:
 
     def _connected(self) -> http.client.HTTPConnection:
         if self._connection is not None and self._connection.sock is not None:
-            return self._connection
+            if not select.select([self._connection.sock], [], [], 0)[0]:
+                return self._connection
+            self.close()  # the server has closed it: nothing else could have come unasked
         connection = self._new_connection()
         try:
             connection.connect()
@@ -123,7 +126,7 @@ class HttpTransport:
         deadline = time.monotonic() + request.timeout
         body = bytearray()
         while size <= self._limit and len(body) <= self._limit:
-            if not (chunk := answer.read1(CHUNK)):
+            if not (chunk := answer.read(CHUNK)):
                 if answer.length:
                     raise http.client.IncompleteRead(bytes(body), answer.length)
                 headers = {name.lower(): value for name, value in answer.getheaders()}
@@ -155,7 +158,8 @@ class HttpTransport:
             what = f"the reconciler at {endpoint} does not answer"
             return Unreachable(what, _reason(error), fix, maybe_done=True)
         what = f"lost the connection to the reconciler at {endpoint}"
-        return Unreachable(what, _reason(error), fix, maybe_done=True, dropped=True)
+        dropped = isinstance(error, OSError | http.client.IncompleteRead)
+        return Unreachable(what, _reason(error), fix, maybe_done=True, dropped=dropped)
 
 
 def _reason(error: Exception) -> str:

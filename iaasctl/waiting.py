@@ -51,14 +51,14 @@ def wait(
         statuses = judge(targets, watched.world)
         if statuses != before:
             quiet_since, before = clock(), statuses
-        unplaced = any(status.unplaced for status in statuses)
-        if unplaced and clock() - quiet_since >= GRACE:
+        stuck = any(status.stuck for status in statuses)
+        if stuck and clock() - quiet_since >= GRACE:
             statuses = in_vain(statuses, watched.with_nodes())
         progress.show(statuses)
         left = deadline - clock()
         if left <= 0 or all(status.settled for status in statuses):
             return Waited(statuses, watched.world)
-        watched.next(statuses, min(left, GRACE if unplaced else LONG_POLL))
+        watched.next(statuses, min(left, GRACE if stuck else LONG_POLL))
 
 
 class _Watched:

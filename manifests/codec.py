@@ -28,9 +28,9 @@ class CodecError(ValueError):
         self.message = message
 
 
-def load(cls: type[T], data: Json) -> T:
-    """`data` (as from json.loads) as an instance of `cls`; raises CodecError."""
-    return typing.cast(T, decoder(typing.cast(Any, cls))(data, ""))
+def load(cls: type[T], data: Json, path: str = "") -> T:
+    """`data` (as from json.loads), found at `path`, as an instance of `cls`; raises CodecError."""
+    return typing.cast(T, decoder(typing.cast(Any, cls))(data, path))
 
 
 def dump(value: Any) -> Json:

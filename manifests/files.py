@@ -46,7 +46,9 @@ def expand(path: str) -> Iterator[str | FileError]:
             return
         yield item
     if not found:
-        yield FileError(path, "no documents in this directory", f"files end in {', '.join(SUFFIXES)}")
+        yield FileError(
+            path, "no documents in this directory", f"files end in {', '.join(SUFFIXES)}"
+        )
 
 
 def _below(directory: str) -> Iterator[str | FileError]:
@@ -92,5 +94,7 @@ def _capped(file: BinaryIO, path: str, limit: int) -> bytes:
     except OSError as error:
         raise FileError(path, f"cannot be read: {error.strerror}") from None
     if rest <= 0:
-        raise FileError(path, f"is larger than {limit // MIB or 1} MiB", "split it into several files")
+        raise FileError(
+            path, f"is larger than {limit // MIB or 1} MiB", "split it into several files"
+        )
     return b"".join(parts)

@@ -58,8 +58,8 @@ class Parsed:
     flawed: frozenset[Path]
 
 
-class _Stop(Exception):  # noqa: N818 - not an error but the end of reading
-    pass
+class _Stop(Exception):
+    """The rest is not worth reading; why has been said."""
 
 
 def read(
@@ -261,7 +261,11 @@ class _Reader:
         line, column = (mark.line + 1, mark.column + 1) if mark else (self.line + 1, 1)
         what = str(error.problem or error.context or "")
         hint = next((hint for part, hint in SYNTAX_HINTS.items() if part in what), "")
-        if "cannot start any token" in what and mark and self.text[mark.index : mark.index + 1] == "\t":
+        if (
+            "cannot start any token" in what
+            and mark
+            and self.text[mark.index : mark.index + 1] == "\t"
+        ):
             what, hint = "a tab cannot indent YAML", "use spaces"
         self.problems.append(Problem(self.file, line, column, "", f"not YAML: {what}", hint))
 

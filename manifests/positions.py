@@ -46,12 +46,16 @@ def positions_of(text: str, line: int = 0) -> Positions:
 
 def _walk(loader: Any, found: Positions, line: int) -> None:
     path: list[str | int | None] = []
-    while not isinstance(event := loader.get_event(), yaml.DocumentEndEvent | yaml.StreamEndEvent):
+    while True:
+        event = loader.get_event()
+        mark: Any = event.start_mark
+        if isinstance(event, yaml.DocumentEndEvent | yaml.StreamEndEvent):
+            return
         if isinstance(event, yaml.CollectionEndEvent):
             path.pop()
             _next(path)
         elif isinstance(event, yaml.NodeEvent):
-            place = (event.start_mark.line + line, event.start_mark.column + 1)
+            place = (mark.line + line, mark.column + 1)
             _node(event, path, found, place)
 
 

@@ -56,14 +56,16 @@ class Cpus(int):
     @classmethod
     def from_json(cls, data: Any) -> Self:
         if isinstance(data, str) and re.fullmatch(r"[1-9][0-9]{1,6}m", data):
-            value = float(data[:-1])
+            value = int(data[:-1])
         elif isinstance(data, int | float) and not isinstance(data, bool):
-            value = data * 1000 if abs(data) <= 1024 else 0
+            # 1.001 * 1000 is a little less than 1001, so the step is told by the way back.
+            value = round(data * 1000) if abs(data) <= 1024 else 0
+            value = value if value / 1000 == data else 0
         else:
             raise ValueError(f"{data!r} is not a number of processors; write 2, 0.5 or 500m")
-        if value != int(value) or not 10 <= value <= 1024_000:
+        if not 10 <= value <= 1024_000:
             raise ValueError(f"{data!r} is out of range; from 0.01 to 1024, in steps of 0.001")
-        return cls(int(value))
+        return cls(value)
 
     def to_json(self) -> int | float:
         return self // 1000 if self % 1000 == 0 else self / 1000

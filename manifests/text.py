@@ -6,7 +6,9 @@ Here: size, encoding and characters. Not here: anything that knows YAML's gramma
 import re
 
 MIB = 1024 * 1024
-FORBIDDEN = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+FORBIDDEN = re.compile(
+    "[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]"
+)
 """Control characters, what is no character at all, and line ends that editors do not count."""
 ESCAPED_ONLY = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 """Of these, what may not even be written as an escape."""
@@ -31,7 +33,9 @@ def text_of(source: str | bytes, limit: int) -> str:
     """The source as text that holds only characters a manifest may hold; raises TextError."""
     if len(source) > limit:
         raise TextError(
-            f"is larger than {limit // MIB} MiB" if limit >= MIB else f"is larger than {limit} bytes",
+            f"is larger than {limit // MIB} MiB"
+            if limit >= MIB
+            else f"is larger than {limit} bytes",
             "split it into several files",
         )
     text = source if isinstance(source, str) else _decoded(source)
@@ -62,7 +66,9 @@ def _refuse_characters(text: str) -> None:
         return
     if found := FORBIDDEN.search(text):
         raise TextError(
-            f"character U+{ord(found[0]):04X} is not allowed", "remove it", *place(text, found.start())
+            f"character U+{ord(found[0]):04X} is not allowed",
+            "remove it",
+            *place(text, found.start()),
         )
 
 

@@ -8,9 +8,11 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from manifests.wire import Report
 from reconciler.cluster import Cluster
 from reconciler.core.check import check
-from reconciler.core.events import events_of
+from reconciler.core.events import events_of, events_of_reports
+from reconciler.core.model import Snapshot
 from reconciler.core.plan import Plan
 from reconciler.core.reconcile import reconcile
 from reconciler.store import Stale
@@ -26,10 +28,12 @@ class Loop:
         self._cluster = cluster
         self._term = term
         self._clock = clock
+        self._told: dict[str, Report] = {}
 
     def step(self) -> bool:
         """One pass; True if it changed the store. Raises StoreError, Deposed."""
         snapshot = self._cluster.snapshot()
+        self._write_down(snapshot)
         plan = reconcile(snapshot)
         if violations := check(snapshot, plan):
             log.error("a plan was refused: %s\n%s", "; ".join(violations), plan)
@@ -46,6 +50,12 @@ class Loop:
         log.info("%s", str(plan).rstrip())
         self._cluster.signal.bump()
         return True
+
+    def _write_down(self, snapshot: Snapshot) -> None:
+        """What the agents saw happen, as events."""
+        if events := events_of_reports(snapshot, self._told, self._clock()):
+            self._cluster.store.record(events)
+        self._told = {node: seen.report for node, seen in snapshot.seen.items() if seen.report}
 
     async def run(self) -> None:
         """Reconcile whenever the signal moves, until cancelled."""

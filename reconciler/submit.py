@@ -16,15 +16,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from manifests.checks import check_set
-from manifests.codec import CodecError, Json
+from manifests.validate import parse_set
+
+from manifests.codec import Json
 from manifests.imageformat import FormatError
 from manifests.imageformat import check as check_format
-from manifests.kinds import Manifest, manifest_from
+from manifests.kinds import Manifest
 from manifests.kinds.image import ImageSpec
 from manifests.problem import Fault
 from manifests.scalars import Uid
-from manifests.validate import validate
 from reconciler.cluster import Cluster
 from reconciler.core.check import brake
 from reconciler.core.desired import Change, Conflict, Merge, apply_changes, merge
@@ -57,15 +57,19 @@ class Refused(Exception):
     """Nothing was stored. A sentence for people."""
 
 
+def _count(items: Sequence[object], word: str) -> str:
+    return f"{len(items)} {word}{'' if len(items) == 1 else 's'}"
+
+
 class Invalid(Refused):
     def __init__(self, faults: Sequence[tuple[int, Fault]]) -> None:
-        super().__init__(f"{len(faults)} faults; nothing was applied")
+        super().__init__(f"{_count(faults, 'fault')}; nothing was changed")
         self.faults = tuple(faults)
 
 
 class Conflicts(Refused):
     def __init__(self, conflicts: Sequence[Conflict]) -> None:
-        super().__init__("; ".join(conflict.message for conflict in conflicts))
+        super().__init__(f"{_count(conflicts, 'conflict')}; nothing was changed")
         self.conflicts = tuple(conflicts)
 
 
@@ -110,7 +114,9 @@ class Desk:
 
         Raises Refused, StoreError.
         """
-        manifests = _manifests(documents)
+        manifests, faults = parse_set(documents)
+        if faults:
+            raise Invalid(faults)
 
         def merged(snapshot: Snapshot) -> Merge:
             if if_revision not in (None, snapshot.revision):
@@ -194,19 +200,6 @@ class Desk:
                 faults += [(index, fault) for fault in _image_faults(self.library, manifest.spec)]
         if faults:
             raise Invalid(faults)
-
-
-def _manifests(documents: Sequence[Json]) -> list[Manifest]:
-    """All documents as typed objects, or all that is wrong with them."""
-    faults = [(index, fault) for index, data in enumerate(documents) for fault in validate(data)]
-    if not faults:
-        faults = list(check_set(documents))
-    if faults:
-        raise Invalid(faults)
-    try:
-        return [manifest_from(data) for data in documents]
-    except CodecError as error:  # a defect of `validate`, which shall know all of this
-        raise Invalid([(0, Fault((error.path,), error.message))]) from error
 
 
 def _image_faults(library: Library, spec: ImageSpec) -> Iterator[Fault]:

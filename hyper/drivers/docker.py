@@ -117,14 +117,14 @@ class Docker:
                     raise DriverError(f"docker did not load the image {image.sha256[:12]}")
 
     def discard(self, image: ImageRef) -> None:
-        self._if_there(lambda client: client.remove_image(tag(image)))
+        self._remove_image(tag(image))
 
     def leave(self) -> None:
         with self._calls() as client:
             names = tags_of_ours(client.images())
         for name in names:
             with suppress(_Conflict):  # another agent on this host runs a machine of it
-                self._if_there(lambda client, name=name: client.remove_image(name))
+                self._remove_image(name)
 
     # -- changing
 
@@ -264,6 +264,9 @@ class Docker:
 
     def _loaded(self, image: ImageRef) -> bool:
         return self._if_there(lambda client: client.inspect_image(tag(image))) is not None
+
+    def _remove_image(self, name: str) -> None:
+        self._if_there(lambda client: client.remove_image(name))
 
     def _load(self, image: ImageRef, path: Path) -> None:
         try:

@@ -91,7 +91,8 @@ class VmNetwork:
     def mac(self, address: IPv4Address) -> str:
         """Of the address, not of the VM: the same on every network made anew under this name."""
         start = hashlib.sha256(self.name.encode()).digest()[:2]
-        return ":".join(f"{byte:02x}" for byte in (0x52, 0x54, 0x00, *start, int(address) & 0xFF))
+        parts = (0x52, 0x54, 0x00, *start, int(address) & 0xFF)
+        return ":".join(f"{byte:02x}" for byte in parts)
 
     def take(self, key: str) -> IPv4Address:
         """A free address for the VM `key`, the same at each call, and seldom one just given up."""

@@ -10,6 +10,8 @@ what comes in to its bridge and of Docker's policy DROP: no rule of another tabl
 And route_localnet of the bridge, without which the kernel sends nothing on from 127.0.0.1; `martians`
 closes what it would open (VMs reaching services that listen on the node's 127.0.0.1).
 
+Not served: a VM that calls itself by the node's address where br_netfilter is on, as Docker has it.
+
 libvirt 10.4 and later reject in a table of their own, which no accepting rule can precede: set
 firewall_backend = "iptables" in /etc/libvirt/network.conf there.
 """
@@ -111,9 +113,8 @@ class Nftables:
         rules = [line for line in listed if line.startswith("-A ")]
         ours = [index for index, line in enumerate(rules) if self._is_ours(line)]
         rejecting = [index for index, line in enumerate(rules) if line.endswith("LIBVIRT_FWI")]
-        if len(ours) == 1 and ours < [*rejecting, len(rules)]:
-            return
-        self._change_forward(len(ours), "-I FORWARD 1")
+        if len(ours) != 1 or ours[0] > min(rejecting, default=len(rules)):
+            self._change_forward(len(ours), "-I FORWARD 1")
 
     def _is_ours(self, line: str) -> bool:
         return re.search(f'--comment "?iaas {self._ident}"? ', line) is not None

@@ -117,7 +117,9 @@ def _keys_in(files: Sequence[str]) -> list[Key]:
 def _existing(client: Client, keys: Sequence[Key]) -> list[Key]:
     kinds = {kind for kind, _ in keys}
     known = {
-        (kind, item.get("name")) for kind in kinds for item in client.objects(BY_NAME[kind].plural)
+        (kind, str(item.get("name")))
+        for kind in kinds
+        for item in client.objects(BY_NAME[kind].plural)
     }
     return [key for key in keys if key in known]
 

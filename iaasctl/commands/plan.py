@@ -2,10 +2,12 @@
 
 import click
 
+from iaasctl.answers import Outcome
 from iaasctl.client import Client
 from iaasctl.errors import Exit, Failure
 from iaasctl.output import as_data
 from iaasctl.plans import plan_text
+from iaasctl.progress import progress
 from iaasctl.session import connected, files_option, set_options
 from iaasctl.submission import prepare, submit
 from iaasctl.terminal import out
@@ -31,12 +33,24 @@ def command(
       iaasctl plan -f cluster.yaml
       iaasctl plan -f cluster.yaml -o json | jq '.lines[] | select(.action == "delete")'
 
+    Image files that the reconciler lacks are uploaded, since it checks them; until an Image names
+    them they change nothing.
+
     Exit codes: 0 no change · 2 there are changes · 1 error
     """
     try:
-        outcome = submit(client, prepare(files, set_name), prune=prune, dry_run=True)
+        outcome = _planned(client, files, set_name, prune)
     except Failure as error:
         error.exit_code = Exit.FAILED
         raise
     out(plan_text(outcome) if form == "text" else as_data(outcome.data, form))
     return CHANGES if outcome.lines else Exit.OK
+
+
+def _planned(client: Client, files: tuple[str, ...], set_name: str | None, prune: bool) -> Outcome:
+    shown = progress()
+    try:
+        submission = prepare(files, set_name, shown.transfer)
+        return submit(client, submission, prune=prune, dry_run=True, progress=shown.transfer)
+    finally:
+        shown.close()

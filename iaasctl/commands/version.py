@@ -29,5 +29,5 @@ def command(client: Client) -> int:
     except Failure:
         out("server: unknown")
         raise
-    out(f"server: {safe(health.get('version', 'unknown'))}")
+    out(f"server: {safe(health.get('version') or 'it answers, but does not tell its version')}")
     return Exit.OK

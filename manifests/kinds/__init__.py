@@ -58,9 +58,9 @@ def manifest_from(document: Json) -> Manifest:
     kind = KINDS[document["kind"]]
     return Manifest(
         kind=kind.name,
-        name=Name.from_json(metadata["name"]),
+        name=load(Name, metadata["name"], "metadata.name"),
         labels=dict(metadata.get("labels", {})),
-        spec=load(kind.spec, document.get("spec", {})),
+        spec=load(kind.spec, document.get("spec", {}), "spec"),
     )
 
 

@@ -38,11 +38,13 @@ def _value(data: dict[str, Json], name: str, type_: type, default: Any) -> Any:
     value = data.get(name, default)
     if value is ...:
         raise bad_request(f"{name} is missing", field=name)
-    if name in data and not (
-        isinstance(value, type_) and isinstance(value, bool) is (type_ is bool)
-    ):
+    if value is not default and not _is(value, type_):
         raise bad_request(f"{name} is {kind_of(value)}, not {NAMES[type_]}", field=name)
     return value
+
+
+def _is(value: Json, type_: type) -> bool:
+    return isinstance(value, type_) and isinstance(value, bool) is (type_ is bool)
 
 
 NAMES: dict[type, str] = {

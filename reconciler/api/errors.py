@@ -6,17 +6,18 @@ import secrets
 
 from manifests.codec import dump
 from reconciler.api.http import Answer, ApiError
-from reconciler.images import BadBytes, ImageError, LibraryFull
+from reconciler.images import BadBytes, LibraryFull
 from reconciler.store import StoreError, StoreFull
-from reconciler.submit import Braked, Busy, Conflicts, Invalid, Outdated, Refused
+from reconciler.submit import Braked, Busy, Conflicts, Invalid, Outdated
 
 LOG = logging.getLogger("iaas.api")
-EXPECTED = (ApiError, Refused, StoreError, ImageError)
+MOST_FAULTS = 1000
+"""Shown of one submission; the message counts them all."""
 
 ERRORS: tuple[tuple[type[Exception], int, str, str], ...] = (
     (Invalid, 422, "invalid", "correct the documents and apply again"),
     (Conflicts, 409, "conflict", ""),
-    (Braked, 409, "braked", "look at the plan; if it is what you want, approve it"),
+    (Braked, 409, "brake", ""),
     (Outdated, 409, "outdated", "look at the present state, then try again"),
     (Busy, 503, "busy", "try again"),
     (BadBytes, 422, "bad_bytes", "upload the file again"),
@@ -49,6 +50,6 @@ def _known(error: Exception, status: int, code: str, hint: str) -> ApiError:
         str(error),
         hint=hint,
         conflicts=[dump(conflict) for conflict in conflicts],
-        faults=[fault.to_json(index) for index, fault in faults],
+        faults=[fault.to_json(index) for index, fault in faults[:MOST_FAULTS]],
         headers={"Retry-After": "2"} if status == 503 else None,
     )

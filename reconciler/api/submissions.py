@@ -14,7 +14,7 @@ from reconciler.submit import API, Outcome
 LARGEST_APPLY = 64 * MIB
 MOST_DOCUMENTS = 200_000
 MOST_EVENTS = 1000
-SOURCE = re.compile("[a-z][a-z0-9._/-]{0,127}")
+SOURCE = re.compile("[a-z][a-z0-9-]{0,31}(:[A-Za-z0-9._-]{1,64})?")
 OBJECT = {"kind": str, "name": str}
 
 

@@ -12,7 +12,9 @@ from reconciler.api.deps import Deps
 from reconciler.api.http import Answer, Request
 
 LONGEST = 30.0
-WAIT = re.compile(r'(?:^|,)\s*wait\s*=\s*"?([0-9]{1,6})"?\s*(?:$|[,;])', re.IGNORECASE)
+WAIT = re.compile(
+    r'(?:^|,)\s*wait\s*=\s*"?([0-9]{1,6}(?:\.[0-9]{1,6})?)"?\s*(?:$|[,;])', re.IGNORECASE
+)
 
 Handler = Callable[[Deps, Request], Answer]
 

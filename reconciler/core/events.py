@@ -1,9 +1,12 @@
 """What is written down for people when something changes: one event per operation and object."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from manifests.scalars import Uid
+from manifests.wire import Phase, Report
 from reconciler.core.desired import Change
+from reconciler.core.model import Snapshot
 from reconciler.core.plan import Forget, Place, Plan, Release, Retire, Update
 
 
@@ -67,3 +70,38 @@ def events_of_changes(changes: Iterable[Change], at: float, source: str) -> tupl
             )
         )
     return tuple(events)
+
+
+PHASES = {Phase.RUNNING: "Running", Phase.FAILED: "Failed", Phase.STOPPED: "Stopped"}
+
+
+def events_of_reports(
+    snapshot: Snapshot, before: Mapping[str, Report], at: float
+) -> tuple[Event, ...]:
+    """What the agents saw happen since `before`, by node: restarts, failures, ends.
+
+    Of a node that was not in `before` nothing is told: its report says what is, not what happened.
+    """
+    names = {item.uid: item.name for item in snapshot.of_kind("Machine")}
+    return tuple(
+        Event(at=round(at, 3), kind="Machine", name=names[uid], uid=uid, reason=word, message=text)
+        for node, seen in sorted(snapshot.seen.items())
+        if seen.report is not None and node in before and before[node] is not seen.report
+        for uid, word, text in _happened(node, before[node], seen.report)
+        if uid in names
+    )
+
+
+def _happened(node: str, old: Report, new: Report) -> Iterator[tuple[Uid, str, str]]:
+    known = {(machine.uid, machine.epoch): machine for machine in old.machines}
+    for machine in new.machines:
+        last = known.get((machine.uid, machine.epoch))
+        if last is not None and machine.restarts > last.restarts:
+            why = f": {last.reason}" if last.reason else ""
+            yield machine.uid, "Restarted", f"{node}: restart {machine.restarts}{why}"
+        elif machine.phase in PHASES and (last is None or last.phase is not machine.phase):
+            yield (
+                machine.uid,
+                PHASES[machine.phase],
+                f"{node}: {machine.reason or machine.instance}",
+            )

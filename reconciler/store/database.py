@@ -97,14 +97,24 @@ class Database:
             raise self._plain(error) from error
 
     def _plain(self, error: peewee.PeeweeException) -> StoreError:
-        origin = next((item for item in error.args if isinstance(item, sqlite3.Error)), None)
+        origin = _first(error)
         name = getattr(origin, "sqlite_errorname", "")
         if name == "SQLITE_FULL":
             return StoreFull(f"{self.path}: no room on the disk; nothing was stored")
         if name.startswith(LOST):
             self._failure = f"{self.path}: {origin} ({name})"
             return StoreFailed(self._failure)
-        return StoreError(f"{self.path}: {origin or error}")
+        return StoreError(f"{self.path}: {origin}")
+
+
+def _first(error: BaseException) -> BaseException:
+    """What went wrong first: after some errors, SQLite has nothing left to roll back, which is said
+    by an error of its own."""
+    origin = error
+    while isinstance(error.__context__, peewee.PeeweeException | sqlite3.Error):
+        error = error.__context__
+        origin = error if isinstance(error, sqlite3.Error) else origin
+    return origin
 
 
 def _claim(path: Path) -> int:

@@ -17,7 +17,7 @@ from hyper.drivers import DriverError, EngineDown, Refused
 from hyper.drivers.docker import Docker
 from hyper.drivers.docker_words import tag, tags_of_ours
 from manifests.scalars import Cpus, Memory, Port
-from manifests.wire import Foreign
+from manifests.wire import Foreign, ImageRef
 from tests import docker_images
 from tests.contract.driver_contract import DEADLINE, Heard, made, now, running, watched
 from tests.contract.rig_docker import SOCKET, DockerRig
@@ -159,16 +159,21 @@ def test_an_exit_code_is_told(rig: DockerRig, code: int) -> None:
 
 def test_running_out_of_memory_is_told(rig: DockerRig) -> None:
     driver = rig.driver()
-    instance = running(
+    instance = made(
         rig,
         driver,
         memory=Memory(16),
         command=("/bin/dd", "if=/dev/zero", "of=/dev/null", "bs=300M"),
     )
 
-    eventually(lambda: now(driver, instance).life is Life.STOPPED)
-
-    assert now(driver, instance).ended == "exit code 137: killed (out of memory)"
+    ends = []
+    for _ in range(6):  # Docker itself misses one in ten: the exit overtakes the kernel's message
+        driver.start(instance.handle)
+        eventually(lambda: now(driver, instance).life is Life.STOPPED)
+        ends.append(now(driver, instance).ended)
+        if ends[-1] == "exit code 137: killed (out of memory)":
+            return
+    pytest.fail(f"never told: {ends}")
 
 
 def test_a_program_that_will_not_end_is_killed_after_its_grace(rig: DockerRig) -> None:
@@ -277,9 +282,9 @@ def test_preparing_at_once_loads_once(rig: DockerRig) -> None:
     loads = []
     load = driver._load
 
-    def counted(*arguments: Any) -> None:
-        loads.append(arguments)
-        load(*arguments)
+    def counted(image: ImageRef, path: Path) -> None:
+        loads.append(image)
+        load(image, path)
 
     driver._load = counted  # type: ignore[method-assign]
 

@@ -133,7 +133,7 @@ def test_what_is_not_wholly_ours_is_not_ours(shown: dict[str, Any]) -> None:
 
 
 def test_only_names_of_our_giving_are_ours() -> None:
-    images = [
+    images: list[dict[str, Any]] = [
         {"RepoTags": ["nginx:latest", "iaas-image:b"]},
         {"RepoTags": None},
         {"RepoTags": ["evil/iaas-image:x", "iaas-image-not:x", "iaas-image:a"]},

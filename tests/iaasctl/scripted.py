@@ -83,7 +83,12 @@ class Server:
     """
 
     def __init__(self) -> None:
-        self.lists: dict[str, list[Json]] = {"nodes": [], "images": [], "machines": [], "events": []}
+        self.lists: dict[str, list[Json]] = {
+            "nodes": [],
+            "images": [],
+            "machines": [],
+            "events": [],
+        }
         self.lines: list[Json] = []
         self.fail: dict[str, Answer] = {}
         self.steps: list[Callable[[], None]] = []
@@ -99,10 +104,15 @@ class Server:
         with self._lock:
             if method == "PUT":
                 self.blobs[path.rpartition("/")[2]] = body
-            self.requests.append((method, path, query, json.loads(body) if method == "POST" else None))
+            self.requests.append(
+                (method, path, query, json.loads(body) if method == "POST" else None)
+            )
             status, data, headers = self._answer(method, path, query, environ)
         raw = data if isinstance(data, bytes) else json.dumps(data).encode()
-        start(f"{status} X", [("Content-Type", "application/json"), ("Content-Length", str(len(raw))), *headers])
+        start(
+            f"{status} X",
+            [("Content-Type", "application/json"), ("Content-Length", str(len(raw))), *headers],
+        )
         return [] if method == "HEAD" or status == 304 else [raw]
 
     @property
@@ -140,5 +150,9 @@ class Server:
         if plural == "events" and "since" in query:
             items = [item for item in items if item["id"] > int(query["since"])]
         plain = {key: value for key, value in query.items() if key not in ("since", "limit")}
-        items = [item for item in items if all(str(item.get(key)) == value for key, value in plain.items())]
+        items = [
+            item
+            for item in items
+            if all(str(item.get(key)) == value for key, value in plain.items())
+        ]
         return 200, items, [("ETag", f'"{self.revision}"')]

@@ -39,12 +39,19 @@ def test_get_all_has_a_block_for_each_kind_that_has_objects(server: Server, run:
 def test_one_name_is_an_object_several_are_a_list(server: Server, run: Run) -> None:
     server.lists["machines"] = [machine("a"), machine("b"), machine("c")]
     assert json.loads(run("get", "vm", "b", "-o", "json").out)["name"] == "b"
-    assert [item["name"] for item in json.loads(run("get", "vm", "c", "a", "-o", "json").out)] == ["a", "c"]
+    assert [item["name"] for item in json.loads(run("get", "vm", "c", "a", "-o", "json").out)] == [
+        "a",
+        "c",
+    ]
     assert "name: b\n" in run("get", "vm/b", "-o", "yaml").out
 
 
 def test_filters_go_to_the_server_and_labels_are_matched_here(server: Server, run: Run) -> None:
-    server.lists["machines"] = [machine("a"), machine("b", labels={"app": "old"}), machine("c", "failed")]
+    server.lists["machines"] = [
+        machine("a"),
+        machine("b", labels={"app": "old"}),
+        machine("c", "failed"),
+    ]
     assert run("get", "vm", "state=running", "-o", "name").out == "machine/a\nmachine/b\n"
     assert server.requests[-1][2] == {"state": "running"}
     assert run("get", "vm", "-l", "app=old", "-o", "name").out == "machine/b\n"
@@ -79,8 +86,22 @@ def test_wide_shows_more(server: Server, run: Run) -> None:
 def test_describe_says_why_and_what_happened(server: Server, run: Run) -> None:
     server.lists["machines"] = [machine("web1", "pending", reason="no node has port 8080 free")]
     server.lists["events"] = [
-        {"id": 1, "at": 1.7e9, "kind": "Machine", "name": "web1", "reason": "Waiting", "message": "port"},
-        {"id": 2, "at": 1.7e9, "kind": "Machine", "name": "other", "reason": "X", "message": "other"},
+        {
+            "id": 1,
+            "at": 1.7e9,
+            "kind": "Machine",
+            "name": "web1",
+            "reason": "Waiting",
+            "message": "port",
+        },
+        {
+            "id": 2,
+            "at": 1.7e9,
+            "kind": "Machine",
+            "name": "other",
+            "reason": "X",
+            "message": "other",
+        },
     ]
     text = run("describe", "machine", "web1").out
     assert text.startswith("machine web1 is not ready: pending: no node has port 8080 free\n")

@@ -1,0 +1,300 @@
+"""The API as its clients see it, without sockets, under wsgiref's validator."""
+
+import json
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from reconciler.api.http import ApiError
+from reconciler.store import StoreError, StoreFull
+from tests.reconciler.test_submit import running
+from tests.reconciler.world import AGENT, BYTES, SHA256, World, image, machine, node
+
+SHAPE = {"error", "message", "field", "hint", "conflicts", "faults"}
+
+
+def filled(world: World) -> Any:
+    """A client of a cluster with an image and a machine."""
+    world.upload()
+    client = world.client()
+    answer = client.post("/iaas/apply", json={"documents": [image(), machine("web")]})
+    assert answer.status_code == 200, answer.text
+    return client
+
+
+def test_health_needs_no_token_and_tells_nothing(world: World) -> None:
+    answer = world.client(token=None).get("/health")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+def test_apply_answers_with_the_plan(world: World) -> None:
+    world.upload()
+    body = {"source": "shop", "documents": [image(), machine("web")], "prune": True}
+    answer = world.client().post("/iaas/apply", json=body)
+    assert answer.status_code == 200
+    data = answer.json()
+    assert (data["changed"], data["brake"]) == (2, "")
+    assert data["revision"] == world.store.snapshot().revision
+    assert [(line["action"], line["kind"], line["name"]) for line in data["lines"]] == [
+        ("create", "Image", "disk"),
+        ("create", "Machine", "web"),
+    ]
+    assert world.store.snapshot().objects["Machine", "web"].source == "shop"
+
+
+def test_a_dry_run_stores_nothing(world: World) -> None:
+    client = filled(world)
+    writes = world.store.writes
+    answer = client.post("/iaas/apply?dryRun=true", json={"documents": [machine("web", cpus=2)]})
+    (line,) = answer.json()["lines"]
+    assert line["action"] == "update"
+    assert line["changes"][0]["field"] == "cpus"
+    assert world.store.writes == writes
+
+
+def test_faults_come_with_index_path_and_hint(world: World) -> None:
+    answer = world.client().post("/iaas/apply", json={"documents": [image()]})
+    assert answer.status_code == 422
+    data = answer.json()
+    assert set(data) == SHAPE
+    assert (data["error"], data["message"]) == ("invalid", "1 fault; nothing was changed")
+    assert data["faults"] == [
+        {
+            "index": 0,
+            "path": ["spec", "sha256"],
+            "message": "the bytes are not here",
+            "hint": "upload them, or let iaasctl do it",
+        }
+    ]
+
+
+def test_conflicts_name_the_owner(world: World) -> None:
+    client = filled(world)
+    body = {"source": "other", "documents": [machine("web", cpus=2)]}
+    answer = client.post("/iaas/apply", json=body)
+    assert answer.status_code == 409
+    (conflict,) = answer.json()["conflicts"]
+    assert (conflict["kind"], conflict["name"], conflict["owner"]) == ("Machine", "web", "api")
+
+
+def test_a_mass_deletion_answers_brake(world: World) -> None:
+    running(world, 5)
+    objects = [{"kind": "Machine", "name": f"m{number:02}"} for number in range(5)]
+    answer = world.client().post("/iaas/delete", json={"objects": objects})
+    assert (answer.status_code, answer.json()["error"]) == (409, "brake")
+    answer = world.client().post("/iaas/delete?dryRun=true", json={"objects": objects})
+    assert "5 running machines" in answer.json()["brake"]
+    answer = world.client().post("/iaas/delete", json={"objects": objects, "approve": True})
+    assert (answer.status_code, answer.json()["changed"]) == (200, 5)
+
+
+def test_an_outdated_revision_is_a_conflict(world: World) -> None:
+    client = filled(world)
+    body = {"documents": [machine("b")], "ifRevision": 1}
+    answer = client.post("/iaas/apply", json=body)
+    assert (answer.status_code, answer.json()["error"]) == (409, "outdated")
+    assert client.post("/iaas/apply", json=body | {"ifRevision": None}).status_code == 200
+
+
+def test_lists_show_the_lab_fields_and_filter_by_them(world: World) -> None:
+    client = filled(world)
+    client.post("/iaas/apply", json={"documents": [machine("db", memory="1Gi"), node("n1")]})
+    assert [item["name"] for item in client.get("/iaas/machines").json()] == ["db", "web"]
+    assert [item["name"] for item in client.get("/iaas/machines?mem=1024").json()] == ["db"]
+    assert client.get("/iaas/machines?mem=1024&name=web").json() == []
+    assert [item["name"] for item in client.get("/iaas/images?machines=web").json()] == ["disk"]
+    assert [item["addr"] for item in client.get("/iaas/nodes?ready=false").json()] == [
+        "n1.example:7701"
+    ]
+
+
+def test_an_unknown_field_to_filter_by_is_refused_with_the_known_ones(world: World) -> None:
+    client = filled(world)
+    data = client.get("/iaas/machines?colour=red").json()
+    assert (data["error"], data["field"]) == ("bad_request", "colour")
+    assert "name, image, type" in data["hint"]
+    assert client.get("/iaas/machines?memm=1").json()["hint"] == "did you mean 'mem'?"
+
+
+def test_one_object_by_whole_name_or_whole_id(world: World) -> None:
+    client = filled(world)
+    by_name = client.get("/iaas/machines/web").json()
+    assert client.get(f"/iaas/machines/{by_name['id']}").json() == by_name
+    for wrong in ("we", "web2", "WEB", by_name["id"][:-1], "web%20", "web%00", "%2e%2e"):
+        answer = client.get(f"/iaas/machines/{wrong}")
+        assert (answer.status_code, set(answer.json())) == (404, SHAPE)
+    assert client.get("/iaas/nodes/web").status_code == 404
+
+
+def test_deleting_one_answers_202_while_it_goes_and_again(world: World) -> None:
+    client = filled(world)
+    for _ in range(2):
+        answer = client.delete("/iaas/machines/web")
+        assert (answer.status_code, answer.json()["state"]) == (202, "deleting")
+    assert client.delete("/iaas/machines/other").status_code == 404
+
+
+def test_deleting_what_is_in_use_names_the_user(world: World) -> None:
+    client = filled(world)
+    answer = client.delete("/iaas/images/disk")
+    assert answer.status_code == 409
+    assert "in use by machine 'web'" in answer.json()["conflicts"][0]["message"]
+
+
+def test_events_can_be_read_on_from_an_id(world: World) -> None:
+    client = filled(world)
+    first, second = client.get("/iaas/events").json()
+    assert (first["reason"], first["name"], first["at"]) == ("Created", "disk", 1000.0)
+    assert client.get(f"/iaas/events?since={first['id']}").json() == [second]
+    assert client.get("/iaas/events?kind=Machine&name=web").json() == [second]
+    assert client.get("/iaas/events?limit=1").json() == [second]
+    assert client.get("/iaas/events?kind=Pod").json()["field"] == "kind"
+
+
+# -- bytes -------------------------------------------------------------------------------------------
+
+
+def test_bytes_are_put_looked_for_and_fetched(world: World) -> None:
+    client = world.client()
+    path = f"/iaas/blobs/{SHA256}"
+    assert client.head(path).status_code == 404
+    assert client.get(path).status_code == 404
+    answer = client.put(path, content=BYTES)
+    assert (answer.status_code, answer.json()) == (201, {"sha256": SHA256, "size": len(BYTES)})
+    assert client.put(path, content=BYTES).status_code == 200
+    head = client.head(path)
+    assert (head.status_code, head.headers["content-length"]) == (200, str(len(BYTES)))
+    answer = world.client(token=AGENT).get(path)
+    assert (answer.content, answer.headers["content-type"]) == (BYTES, "application/octet-stream")
+
+
+def test_other_bytes_are_refused(world: World) -> None:
+    answer = world.client().put(f"/iaas/blobs/{SHA256}", content=b"others")
+    assert (answer.status_code, answer.json()["error"]) == (422, "bad_bytes")
+    assert not world.library.has(SHA256)
+
+
+def test_bytes_for_which_there_is_no_room_are_refused(world: World) -> None:
+    world.library.reserve = 1 << 60
+    answer = world.client().put(f"/iaas/blobs/{SHA256}", content=BYTES)
+    assert (answer.status_code, answer.json()["error"]) == (507, "no_room")
+
+
+# -- waiting -----------------------------------------------------------------------------------------
+
+
+def test_a_known_version_answers_304_and_waits_if_asked(world: World) -> None:
+    client = filled(world)
+    tag = client.get("/iaas/machines").headers["etag"]
+    start = time.monotonic()
+    assert client.get("/iaas/machines", headers={"If-None-Match": tag}).status_code == 304
+    assert time.monotonic() - start < 0.2
+    headers = {"If-None-Match": tag, "Prefer": "wait=0.300"}
+    answer = client.get("/iaas/machines", headers=headers)
+    assert (answer.status_code, answer.headers["etag"], answer.content) == (304, tag, b"")
+    assert 0.3 <= time.monotonic() - start < 2
+
+
+def test_a_waiting_request_answers_as_soon_as_something_changes(world: World) -> None:
+    client = filled(world)
+    tag = client.get("/iaas/machines").headers["etag"]
+    timer = threading.Timer(0.1, lambda: world.desk.apply([machine("late")]))
+    timer.start()
+    start = time.monotonic()
+    headers = {"If-None-Match": tag, "Prefer": "wait=20"}
+    answer = client.get("/iaas/machines", headers=headers)
+    assert time.monotonic() - start < 5
+    assert [item["name"] for item in answer.json()] == ["late", "web"]
+    assert answer.headers["etag"] != tag
+    timer.join()
+
+
+@pytest.mark.parametrize("tag", ['"1.99"', '"7.1"', "W/x", "", '"', "*"])
+def test_a_version_of_another_time_does_not_wait(world: World, tag: str) -> None:
+    headers = {"If-None-Match": tag, "Prefer": "wait=20"}
+    start = time.monotonic()
+    assert world.client().get("/iaas/machines", headers=headers).status_code == 200
+    assert time.monotonic() - start < 1
+
+
+def test_only_so_many_may_wait(world: World) -> None:
+    tag = world.client().get("/iaas/nodes").headers["etag"]
+    headers = {"If-None-Match": tag, "Prefer": "wait=20"}
+    statuses: list[int] = []
+
+    def wait() -> None:
+        statuses.append(world.client().get("/iaas/nodes", headers=headers).status_code)
+
+    threads = [threading.Thread(target=wait) for _ in range(24)]
+    for thread in threads:
+        thread.start()
+    for _ in range(100):
+        answer = world.client().get("/iaas/nodes", headers=headers | {"Prefer": "wait=0.05"})
+        if answer.status_code == 429:
+            break
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "2")
+    assert world.client().get("/iaas/nodes").status_code == 200
+    world.deps.close()
+    for thread in threads:
+        thread.join(timeout=10)
+    assert statuses == [200] * 24
+
+
+# -- our own faults ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        pytest.param(StoreFull("db: no room on the disk"), 507, "no_room", id="full-disk"),
+        pytest.param(StoreError("db: disk I/O error"), 503, "storage", id="broken-disk"),
+        pytest.param(RuntimeError("a secret detail"), 500, "internal", id="defect"),
+        pytest.param(RecursionError("a secret detail"), 500, "internal", id="recursion"),
+        pytest.param(OSError(24, "Too many open files"), 500, "internal", id="system"),
+    ],
+)
+def test_a_fault_of_ours_is_never_a_success_and_tells_no_details(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    status: int,
+    code: str,
+) -> None:
+    client = filled(world)
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(world.store, "submit", fail)
+    answer = client.post("/iaas/apply", json={"documents": [machine("b")]})
+    assert (answer.status_code, answer.json()["error"], set(answer.json())) == (status, code, SHAPE)
+    if status != 507:
+        number = answer.json()["message"].rpartition("error ")[2].split()[0]
+        assert number in caplog.text
+        assert "detail" not in answer.text
+        assert "disk I/O" not in answer.text
+        assert str(error) in caplog.text
+
+
+def test_health_tells_when_the_store_has_failed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world.store.database, "_failure", "disk I/O error")
+    answer = world.client(token=None).get("/health")
+    assert (answer.status_code, answer.json()) == (503, {"status": "failed"})
+
+
+def test_every_answer_is_json_that_nobody_keeps(world: World) -> None:
+    client = filled(world)
+    for method, path in (("GET", "/iaas/machines"), ("GET", "/nowhere"), ("PUT", "/iaas/apply")):
+        answer = client.request(method, path)
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.headers["cache-control"] == "no-store"
+        json.loads(answer.content)
+
+
+def test_errors_have_one_shape() -> None:
+    assert set(ApiError(400, "x", "y").answer.body) == SHAPE

@@ -1,0 +1,454 @@
+"""The store: durable, fenced, exclusive, and silent when nothing changes."""
+
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from manifests.scalars import Name
+from reconciler.core.desired import Change
+from reconciler.core.events import Event
+from reconciler.core.model import Object, Stage
+from reconciler.core.plan import Forget, Release, Retire, Update
+from reconciler.store import (
+    BadPlan,
+    Database,
+    Deposed,
+    PortTaken,
+    Stale,
+    Store,
+    StoreError,
+    StoreFull,
+    StoreLocked,
+)
+from reconciler.store import apply as operations
+from reconciler.store import events as journal
+from reconciler.store.migrations import STEPS
+from tests.reconciler.world import create, image, machine, node, placing, plan, uid
+
+
+def stored(store: Store, name: str) -> Object:
+    return store.snapshot().objects["Machine", name]
+
+
+def filled(*documents: dict[str, object]) -> tuple[Store, int]:
+    """A store with these documents, and its revision."""
+    store = Store()
+    store.take_term()
+    changes = [create(number, data) for number, data in enumerate(documents, 1)]
+    return store, store.submit(changes, revision=1)
+
+
+def leaving(item: Object, epoch: int = 1, where: str = "node1") -> Retire:
+    return Retire(name=item.name, uid=item.uid, epoch=epoch, node=Name(where), reason="test")
+
+
+def gone(item: Object, epoch: int = 1, where: str = "node1") -> Release:
+    return Release(name=item.name, uid=item.uid, epoch=epoch, node=Name(where), reason="test")
+
+
+def event(name: str, at: float = 1.0) -> Event:
+    return Event(at=at, kind="Machine", name=name, uid="", reason="Tested", message="a test")
+
+
+# -- desired state ---------------------------------------------------------------------------------
+
+
+def test_what_is_submitted_is_in_the_snapshot_and_in_a_new_store_on_the_same_database() -> None:
+    store, revision = filled(image(), machine("web", ports=["8080:80"], env={"A": "1"}), node("n1"))
+    assert revision == 2
+    assert set(store.snapshot().objects) == {("Image", "disk"), ("Machine", "web"), ("Node", "n1")}
+    assert Store(store.database).snapshot() == store.snapshot()
+
+
+def test_a_change_keeps_the_uid_and_a_deletion_is_a_mark() -> None:
+    store, revision = filled(machine("web"))
+    before = stored(store, "web")
+    after = create(1, machine("web", memory="2Gi")).after
+    revision = store.submit([Change(key=before.key, before=before, after=after)], revision=revision)
+    assert stored(store, "web").machine.memory == 2048
+    store.submit([Change(key=before.key, before=before, after=None)], revision=revision)
+    assert stored(store, "web").deleting
+    assert stored(store, "web").uid == before.uid
+
+
+def test_a_submission_for_another_revision_is_stale_and_writes_nothing() -> None:
+    store, revision = filled(machine("web"))
+    writes = store.writes
+    with pytest.raises(Stale, match="at revision 2, not 1"):
+        store.submit([create(9, machine("late"))], revision=revision - 1)
+    assert store.writes == writes
+    assert ("Machine", "late") not in store.snapshot().objects
+
+
+def test_approval_is_kept_with_the_revision_it_was_given_for() -> None:
+    store, revision = filled(machine("web"))
+    revision = store.submit([], revision=revision, approve=True)
+    assert store.snapshot().approved == revision == 3
+    store.submit([create(9, machine("other"))], revision=revision)
+    assert store.snapshot().approved == 3
+
+
+def test_nothing_of_a_submission_is_kept_when_a_part_of_it_fails() -> None:
+    store, revision = filled(machine("web"))
+    twice = [create(7, machine("a")), create(7, machine("b"))]
+    with pytest.raises(StoreError):
+        store.submit(twice, revision=revision, events=[event("a")])
+    assert store.snapshot().revision == revision
+    assert Store(store.database).snapshot() == store.snapshot()
+    assert store.events() == ()
+
+
+# -- plans -----------------------------------------------------------------------------------------
+
+
+def test_the_life_of_a_placement() -> None:
+    store, revision = filled(machine("web", ports=["8080:80"]))
+    item = stored(store, "web")
+
+    revision = store.commit(plan(placing(item, 1)), revision=revision, term=1)
+    (placed,) = store.snapshot().placements
+    assert (placed.stage, placed.node, placed.epoch, placed.generation) == (
+        Stage.ACTIVE, "node1", 1, 1,
+    )  # fmt: skip
+    assert placed.wire == placing(item, 1).wire
+
+    revision = store.commit(plan(leaving(item)), revision=revision, term=1)
+    (placed,) = store.snapshot().placements
+    assert (placed.stage, placed.generation) == (Stage.LEAVING, 2)
+
+    revision = store.commit(plan(gone(item)), revision=revision, term=1)
+    snapshot = store.snapshot()
+    assert snapshot.placements == ()
+    assert snapshot.gone == {("node1", item.uid): 1}
+    assert snapshot.generations == {"node1": 3}
+
+    store.commit(plan(leaving(item)), revision=revision, term=1)
+    (placed,) = store.snapshot().placements
+    assert (placed.stage, placed.generation) == (Stage.LEAVING, 4)
+    assert store.snapshot().gone == {}
+
+
+def test_one_commit_bumps_the_generation_of_a_node_once_and_only_of_touched_nodes() -> None:
+    store, revision = filled(machine("a"), machine("b"), machine("c"))
+    first, second, third = (stored(store, name) for name in "abc")
+    made = plan(placing(first, 1), placing(second, 1), placing(third, 1, "node2"))
+    revision = store.commit(made, revision=revision, term=1)
+    assert store.snapshot().generations == {"node1": 1, "node2": 1}
+    store.commit(plan(leaving(first)), revision=revision, term=1)
+    assert store.snapshot().generations == {"node1": 2, "node2": 1}
+    assert {item.wire.name: item.generation for item in store.snapshot().placements} == {
+        "a": 2, "b": 1, "c": 1,
+    }  # fmt: skip
+
+
+def test_a_port_has_one_owner_until_it_is_released() -> None:
+    store, revision = filled(machine("a", ports=["80:80"]), machine("b", ports=["80:81"]))
+    first, second = stored(store, "a"), stored(store, "b")
+    revision = store.commit(plan(placing(first, 1)), revision=revision, term=1)
+    with pytest.raises(PortTaken, match="port 80/tcp on node1 belongs to machine 'a'") as caught:
+        store.commit(plan(placing(second, 1)), revision=revision, term=1)
+    assert caught.value.owner == first.uid
+    assert [item.wire.name for item in store.snapshot().placements] == ["a"]
+
+    revision = store.commit(plan(leaving(first)), revision=revision, term=1)
+    with pytest.raises(PortTaken):
+        store.commit(plan(placing(second, 1)), revision=revision, term=1)
+    store.commit(plan(placing(second, 1), gone(first)), revision=revision, term=1)
+    assert [item.wire.name for item in store.snapshot().placements] == ["b"]
+
+
+def test_ports_may_be_swapped_in_one_plan() -> None:
+    store, revision = filled(machine("a", ports=["80:80"]), machine("b", ports=["81:80"]))
+    first, second = stored(store, "a"), stored(store, "b")
+    made = plan(placing(first, 1), placing(second, 1))
+    revision = store.commit(made, revision=revision, term=1)
+    swapped = [
+        create(1, machine("a", ports=["81:80"])).after,
+        create(2, machine("b", ports=["80:80"])).after,
+    ]
+    updates = []
+    for item in swapped:
+        assert item is not None
+        place = placing(item, 1)
+        updates.append(Update(node=place.node, spec=place.spec, wire=place.wire, reason="test"))
+    store.commit(plan(*updates), revision=revision, term=1)
+    claims = store.database.sql("SELECT port, uid FROM port_claim ORDER BY port")
+    assert claims == [(80, uid(2)), (81, uid(1))]
+
+
+def test_forget_removes_a_deleted_object_and_keeps_the_memory_of_its_placements() -> None:
+    store, revision = filled(machine("web"))
+    item = stored(store, "web")
+    forget = Forget(kind="Machine", name=item.name, uid=item.uid, reason="test")
+    with pytest.raises(BadPlan):
+        store.commit(plan(forget), revision=revision, term=1)
+    revision = store.commit(plan(placing(item, 1)), revision=revision, term=1)
+    deletion = Change(key=item.key, before=item, after=None)
+    revision = store.submit([deletion], revision=revision)
+    revision = store.commit(plan(leaving(item)), revision=revision, term=1)
+    store.commit(plan(gone(item), forget), revision=revision, term=1)
+    assert store.snapshot().objects == {}
+    assert store.snapshot().gone == {("node1", item.uid): 1}
+
+
+def test_a_name_can_be_used_again_with_another_uid() -> None:
+    store, revision = filled(machine("web"))
+    item = stored(store, "web")
+    revision = store.submit([Change(key=item.key, before=item, after=None)], revision=revision)
+    forget = Forget(kind="Machine", name=item.name, uid=item.uid, reason="test")
+    revision = store.commit(plan(forget), revision=revision, term=1)
+    store.submit([create(2, machine("web"))], revision=revision)
+    assert stored(store, "web").uid == uid(2)
+
+
+def test_plans_that_do_not_fit_are_refused_whole() -> None:
+    store, revision = filled(machine("a"), machine("b"))
+    first, second = stored(store, "a"), stored(store, "b")
+    revision = store.commit(plan(placing(first, 1)), revision=revision, term=1)
+    for bad in (leaving(second, 2), gone(first), leaving(first, where="node2"), placing(first, 1)):
+        with pytest.raises(BadPlan):
+            store.commit(plan(placing(second, 1), bad), revision=revision, term=1)
+    assert [item.wire.name for item in store.snapshot().placements] == ["a"]
+
+
+def test_only_the_last_of_gone_placements_is_kept_while_the_machine_exists() -> None:
+    store, revision = filled(machine("web"))
+    item = stored(store, "web")
+    for epoch in range(1, 6):
+        for step in (placing(item, epoch), leaving(item, epoch), gone(item, epoch)):
+            revision = store.commit(plan(step), revision=revision, term=1)
+    assert store.snapshot().gone == {("node1", item.uid): 5}
+    assert store.database.sql("SELECT count(*) FROM placement") == [(1,)]
+
+
+def test_gone_placements_of_forgotten_machines_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "REMEMBERED", 3)
+    names = "abcdefgh"
+    store, revision = filled(*(machine(name) for name in names))
+    kept = stored(store, "a")
+    for name in names:
+        item = stored(store, name)
+        for step in (placing(item, 1), leaving(item)):
+            revision = store.commit(plan(step), revision=revision, term=1)
+        last = [gone(item)]
+        if item is not kept:
+            deletion = Change(key=item.key, before=item, after=None)
+            revision = store.submit([deletion], revision=revision)
+            last.append(Forget(kind="Machine", name=item.name, uid=item.uid, reason="test"))  # type: ignore[arg-type]
+        revision = store.commit(plan(*last), revision=revision, term=1)
+    assert set(store.snapshot().gone) == {("node1", uid(number)) for number in (1, 6, 7, 8)}
+    assert Store(store.database).snapshot() == store.snapshot()
+
+
+def test_an_empty_plan_writes_nothing_at_all() -> None:
+    store, revision = filled(machine("web"))
+    writes, snapshot = store.writes, store.snapshot()
+    for _ in range(10):
+        assert store.commit(plan(), revision=revision, term=1) == revision
+        assert store.submit([], revision=revision) == revision
+    assert store.writes == writes
+    assert store.snapshot() is snapshot
+
+
+def test_opening_an_existing_store_writes_nothing() -> None:
+    store, _ = filled(machine("web"))
+    writes = store.writes
+    assert Store(store.database).snapshot() == store.snapshot()
+    assert store.writes == writes
+
+
+# -- who may write -----------------------------------------------------------------------------------
+
+
+def test_a_new_term_deposes_the_old_controller() -> None:
+    store, revision = filled(machine("web"))
+    item = stored(store, "web")
+    successor = Store(store.database)
+    assert successor.take_term() == 2
+    with pytest.raises(Deposed):
+        store.commit(plan(placing(item, 1)), revision=revision, term=1)
+    successor.commit(plan(placing(item, 1)), revision=revision, term=2)
+    with pytest.raises(Stale):
+        store.submit([create(9, machine("late"))], revision=revision)
+
+
+def test_threads_that_submit_side_by_side_lose_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "db")
+    each, threads = 25, 4
+    errors: list[BaseException] = []
+
+    def work(start: int) -> None:
+        try:
+            for number in range(start, start + each):
+                add(number)
+        except BaseException as error:
+            errors.append(error)
+
+    def add(number: int) -> None:
+        while True:
+            try:
+                revision = store.snapshot().revision
+                store.submit([create(number, machine(f"m{number}"))], revision=revision)
+            except Stale:
+                continue
+            return
+
+    workers = [threading.Thread(target=work, args=(index * each,)) for index in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not errors
+    assert len(store.snapshot().objects) == each * threads
+    assert store.snapshot().revision == 1 + each * threads
+    assert Store(store.database).snapshot() == store.snapshot()
+    store.close()
+
+
+# -- the file ----------------------------------------------------------------------------------------
+
+
+def test_the_files_are_private_and_a_second_process_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "db"
+    store = Store(path)
+    store.submit([create(1, machine("web"))], revision=1)
+    modes = {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    assert modes == {0o600}
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    code = f"from reconciler.store import Store; Store({str(path)!r})"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.returncode == 1
+    assert f"StoreLocked: {path} is in use by another process; stop it first" in found.stderr
+    store.close()
+    again = Store(path)
+    assert ("Machine", "web") in again.snapshot().objects
+    again.close()
+
+
+def test_the_same_file_cannot_be_opened_twice_in_one_process(tmp_path: Path) -> None:
+    store = Store(tmp_path / "db")
+    with pytest.raises(StoreLocked):
+        Store(tmp_path / "db")
+    store.close()
+
+
+def test_the_cluster_id_is_made_once(tmp_path: Path) -> None:
+    first = Store(tmp_path / "db")
+    cluster = first.cluster
+    first.close()
+    second = Store(tmp_path / "db")
+    assert (second.cluster, second.term) == (cluster, 0)
+    second.close()
+    assert Store().cluster != cluster
+    assert Store(cluster=uid(5)).cluster == uid(5)
+
+
+def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path / "db")
+    store.close()
+    with sqlite3.connect(tmp_path / "db") as connection:
+        connection.execute("INSERT INTO migration VALUES (?)", [len(STEPS) + 1])
+    connection.close()
+    with pytest.raises(StoreError, match="newer version of this program"):
+        Store(tmp_path / "db")
+    with pytest.raises(StoreError, match="newer version of this program"):  # the lock was let go
+        Store(tmp_path / "db")
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "db").write_bytes(b"not a database, but long enough to look like one" * 100)
+    with pytest.raises(StoreError, match="file is not a database"):
+        Store(tmp_path / "db")
+
+
+def test_a_place_that_cannot_be_written_is_refused_in_plain_words(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="Not a directory|File exists"):
+        Store(tmp_path / "file" / "db")
+
+
+WRITER = """
+import sys
+from reconciler.store import Store
+from tests.reconciler.world import create, machine
+store = Store(sys.argv[1])
+number = revision = store.snapshot().revision
+while True:
+    number += 1
+    revision = store.submit([create(number, machine(f"m{number}"))], revision=revision)
+    print(number, flush=True)
+"""
+
+
+def test_nothing_that_was_acknowledged_is_lost_when_the_process_is_killed(tmp_path: Path) -> None:
+    acknowledged: set[str] = set()
+    for round_ in range(5):
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path / "db")],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        ) as process:
+            assert process.stdout is not None
+            for _ in range(10 + 7 * round_):
+                acknowledged.add(f"m{process.stdout.readline().strip()}")
+            os.kill(process.pid, signal.SIGKILL)
+            acknowledged |= {f"m{line.strip()}" for line in process.stdout if line.endswith("\n")}
+        store = Store(tmp_path / "db")
+        names = {name for _, name in store.snapshot().objects}
+        assert acknowledged <= names
+        assert len(names - acknowledged) <= round_ + 1  # the one in flight, each time
+        store.close()
+
+
+def test_a_full_disk_is_not_acknowledged_and_heals() -> None:
+    store, revision = filled(machine("web"))
+    ((pages,),) = store.database.sql("PRAGMA page_count")
+    store.database.sql(f"PRAGMA max_page_count = {pages}")
+    many = [create(number, machine(f"m{number}", env={"A": "x" * 5000})) for number in range(2, 50)]
+    with pytest.raises(StoreFull, match="no room on the disk; nothing was stored"):
+        store.submit(many, revision=revision)
+    assert not store.failure
+    assert Store(store.database).snapshot() == store.snapshot()
+    store.database.sql("PRAGMA max_page_count = 1000000")
+    assert store.submit(many, revision=revision) == revision + 1
+
+
+# -- events ------------------------------------------------------------------------------------------
+
+
+def test_events_are_written_with_the_change_and_read_from_an_id_on() -> None:
+    store, revision = filled(machine("web"))
+    store.submit([create(2, machine("b"))], revision=revision, events=[event("b")])
+    store.record([event("web", at=2.0), event("b", at=3.0)])
+    assert [item.id for item in store.events()] == [1, 2, 3]
+    assert [item.event.at for item in store.events(since=1)] == [2.0, 3.0]
+    assert [item.id for item in store.events(name="b")] == [1, 3]
+    assert [item.id for item in store.events(since=0, limit=2)] == [1, 2]
+    assert [item.id for item in store.events(limit=2)] == [2, 3]
+    assert store.events(kind="Node") == ()
+
+
+def test_events_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "KEPT", 10)
+    store = Store()
+    for number in range(25):
+        store.record([event(f"m{number}")])
+    assert [item.id for item in store.events()] == list(range(16, 26))
+
+
+def test_a_database_in_memory_outlives_its_store() -> None:
+    database = Database()
+    first = Store(database)
+    assert first.take_term() == 1
+    first.submit([create(1, machine("web"))], revision=1)
+    second = Store(database)
+    assert second.take_term() == 2
+    assert second.snapshot() == first.snapshot()
