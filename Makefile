@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 SEEDS ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engines demo demo-down test check bench simulate newcomer format lock clean
+.PHONY: help setup engines demo demo-down images test check bench simulate newcomer format lock clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -20,6 +20,10 @@ demo: setup ## A control plane and a node on this machine, running examples/clus
 
 demo-down: ## Remove everything that the demo made
 	@examples/demo/down
+
+images: setup ## Build the container and VM image of examples/cluster.yaml
+	@examples/images/build-web examples/images/web.tar
+	@examples/images/build-vm examples/images/vm.qcow2
 
 test: engines ## Run all tests, those with real Docker and libvirt too
 	$(PYTHON) -m pytest tests -q

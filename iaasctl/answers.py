@@ -5,8 +5,7 @@ Nothing is taken on trust: an answer of another shape is a Failure that says so.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from iaasctl.errors import (
     Conflict,
@@ -25,8 +24,7 @@ Object = Mapping[str, Any]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class FieldChange:
+class FieldChange(NamedTuple):
     field: str
     old: Any
     new: Any
@@ -34,8 +32,7 @@ class FieldChange:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One object that changes. `action`: create | update | restart | replace | delete."""
 
     action: str
@@ -45,8 +42,7 @@ class Line:
     changes: tuple[FieldChange, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What an apply or delete changes. `data` is the answer as it came.
 
     `brake`: why the same without a dry run would need approval; empty if it would not.
@@ -113,9 +109,10 @@ def failure(status: int, data: Any) -> Failure:
     error = data if isinstance(data, dict) else {}
     message = str(error.get("message") or f"the server answered with status {status}")
     hint = str(error.get("hint") or "")
-    where = f"field {error['field']}" if error.get("field") else ""
+    field = str(error.get("field") or "")
+    where = f"field {field}" if field not in message else ""
     if status in (401, 403):
-        return Unauthorised(message, fix=hint or WHERE)
+        return Unauthorised(message, fix=WHERE)
     if status == 404:
         return NotFound(message, fix=hint) if "error" in error else _strange("status 404")
     if status in (409, 412):

@@ -12,8 +12,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import IO, Any, Self, TypeVar
+from typing import IO, Any, NamedTuple, Self, TypeVar
 from urllib.parse import quote, urlencode
 
 from iaasctl import answers
@@ -33,8 +32,7 @@ AWAY = (429, 503)
 """Statuses of a server that asks to come back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """Objects as they were at one time; `etag` tells the server which."""
 
     objects: tuple[Object, ...]

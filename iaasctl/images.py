@@ -8,10 +8,9 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from iaasctl.client import Client
 from iaasctl.errors import Failure
@@ -23,8 +22,7 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, the bytes done and the bytes to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageFile:
+class ImageFile(NamedTuple):
     """The bytes of one Image document."""
 
     document: Document

@@ -1,12 +1,11 @@
 """The kinds as people type them: singular, plural, short. Not here: what is in them."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from iaasctl.errors import Invalid
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(NamedTuple):
     """`name` as in manifests, `word` as people say it, `plural` as in the API."""
 
     name: str

@@ -1,21 +1,20 @@
 """Which objects a command means: kinds, names, labels, FIELD=VALUE."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from iaasctl.answers import Object
 from iaasctl.errors import Invalid, NotFound
 from iaasctl.kinds import KINDS, Kind, keys_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class Selection(NamedTuple):
     """`names` empty: all. `filters` are for the server, `labels` for us."""
 
     kinds: Sequence[Kind]
-    names: Sequence[str] = ()
     filters: Mapping[str, str]
     labels: Mapping[str, str | None]
+    names: Sequence[str] = ()
 
     @property
     def single(self) -> bool:

@@ -2,8 +2,8 @@
 
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from iaasctl.errors import Invalid, Unauthorised
@@ -13,8 +13,7 @@ DEFAULT_TOKEN_FILE = "/var/lib/iaas/reconciler/token"  # noqa: S105 - a path
 TOKEN_LIMIT = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     scheme: str
     host: str
     port: int
@@ -30,8 +29,7 @@ class Endpoint:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """`token` is empty where there is none: the server then says what it thinks of that."""
 
     endpoint: Endpoint
@@ -59,7 +57,13 @@ def parse_server(url: str) -> Endpoint:
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port = None, None
-    if not host or parts.scheme not in ("http", "https") or parts.path.strip("/") or parts.query:
+    if (
+        not host
+        or not host.isascii()
+        or parts.scheme not in ("http", "https")
+        or parts.path.strip("/")
+        or parts.query
+    ):
         raise Invalid(f"{url!r} is not the address of a server", fix=f"write {DEFAULT_SERVER}")
     if parts.username or parts.password:
         raise Invalid(

@@ -1,7 +1,7 @@
 """When is an object as its manifest wants it, and when will it never be? Pure: no clock, no I/O."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from iaasctl.answers import Object
 from iaasctl.kinds import BY_NAME, MACHINE
@@ -13,8 +13,7 @@ World = Mapping[str, Sequence[Object]]
 """Objects by plural, of the kinds that were looked at."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(NamedTuple):
     """An object to wait for: until it is ready, or with `gone` until it no longer exists."""
 
     kind: str
@@ -22,8 +21,7 @@ class Target:
     gone: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
+class Status(NamedTuple):
     """How far a target is. `failed`: it will not get there by itself; `detail` says why.
 
     `stuck`: waits for room or a port; whether that is in vain, only time tells.
@@ -75,10 +73,10 @@ def _status(target: Target, item: Object | None) -> Status:
 def _machine(status: Status, item: Object) -> Status:
     if item.get("final") is True:
         detail = f"{status.detail or 'it ended by itself'}; it is not started again by itself"
-        return replace(status, failed=True, detail=detail)
+        return status._replace(failed=True, detail=detail)
     refused = status.detail.startswith("cannot ")
     unplaced = status.state == "pending" and not status.detail.startswith(COMING)
-    return replace(status, stuck=refused or unplaced)
+    return status._replace(stuck=refused or unplaced)
 
 
 COMING = ("waits ", "not placed yet")
@@ -97,7 +95,7 @@ def in_vain(statuses: Sequence[Status], world: World) -> list[Status]:
 def _given_up(status: Status) -> Status:
     why = status.detail or "no reason is known"
     detail = f"cannot be placed: {why}" if status.state == "pending" else why
-    return replace(status, failed=True, detail=detail)
+    return status._replace(failed=True, detail=detail)
 
 
 def _moving(world: World) -> bool:

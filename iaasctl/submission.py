@@ -6,9 +6,8 @@ All that is wrong is said at once, with file:line:column. Nothing is sent while 
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from iaasctl import images
 from iaasctl.answers import Outcome
@@ -22,8 +21,7 @@ from manifests.scalars import NAME_HINT, NAME_PATTERN
 SHOWN_PROBLEMS = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
+class Submission(NamedTuple):
     """A set of documents ready to go, `data` with the digests of `files` filled in."""
 
     source: str

@@ -6,11 +6,12 @@ repeats nothing: that is the client's decision.
 
 import http.client
 import select
+import socket
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import IO, Protocol
+from types import MappingProxyType
+from typing import IO, Any, NamedTuple, Protocol
 
 from iaasctl.errors import Failure, Unreachable
 from iaasctl.settings import Settings
@@ -20,19 +21,20 @@ ANSWER_LIMIT = 256 * 1024 * 1024
 CHUNK = 1 << 18
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+class Request(NamedTuple):
     """`timeout` is how long the answer may take to begin and to go on, in seconds."""
 
     method: str
     path: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = NO_HEADERS
     body: bytes | IO[bytes] | None = None
     timeout: float = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """`headers` have lower-case names."""
 
     status: int
@@ -105,7 +107,7 @@ class HttpTransport:
     def _new_connection(self) -> http.client.HTTPConnection:
         endpoint = self._settings.endpoint
         if endpoint.scheme == "http":
-            return http.client.HTTPConnection(
+            return _PlainConnection(
                 endpoint.host, endpoint.port, timeout=CONNECT_SECONDS, blocksize=CHUNK
             )
         return http.client.HTTPSConnection(
@@ -160,6 +162,15 @@ class HttpTransport:
         what = f"lost the connection to the reconciler at {endpoint}"
         dropped = isinstance(error, OSError | http.client.IncompleteRead)
         return Unreachable(what, _reason(error), fix, maybe_done=True, dropped=dropped)
+
+
+class _PlainConnection(http.client.HTTPConnection):
+    """Takes the host's name as bytes, which spares Python 5 ms of tables for names in Unicode."""
+
+    def connect(self) -> None:
+        address: Any = self.host.encode("ascii"), self.port
+        self.sock = socket.create_connection(address, self.timeout)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _reason(error: Exception) -> str:

@@ -5,8 +5,7 @@ Cells take whatever a server sends: a missing or odd value is shown as it is, ne
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from iaasctl.terminal import safe
 
@@ -14,8 +13,7 @@ Object = Mapping[str, Any]
 NOTHING = "-"
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     title: str
     cell: Callable[[Object], str]
     wide: bool = False
@@ -46,6 +44,8 @@ def shown(value: Any) -> str:
         return NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
     if isinstance(value, Mapping):
         return ",".join(f"{safe(key)}={shown(item)}" for key, item in value.items())
     if isinstance(value, list):

@@ -3,7 +3,7 @@ and is seen at once."""
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from iaasctl.answers import Object, Outcome
 from iaasctl.client import LONG_POLL, Client, Seen
@@ -28,8 +28,7 @@ def targets_of(keys: Sequence[Key], outcome: Outcome) -> list[Target]:
     return sorted({*kept, *deleted}, key=lambda item: (item.kind, item.name))
 
 
-@dataclass(frozen=True, slots=True)
-class Waited:
+class Waited(NamedTuple):
     """Where the wait ended: all settled, or as it was when the time was over."""
 
     statuses: Sequence[Status]

@@ -3,6 +3,6 @@
 Here: kinds, their schemas, loading with file:line:column, digests, and the wire types shared by
 `reconciler`, `hyper` and `iaasctl`. Not here: anything that reads a clock, a socket or an engine.
 
-All but `guard`, `load` and `validate` is pure Python on the standard library, because `hyper` must
-run on a bare host from one file.
+All is pure Python on the standard library, because `hyper` must run on a bare host from one file:
+all but `guard`, `positions` and `load` (PyYAML), `sentences` and `validate` (jsonschema as well).
 """

@@ -76,6 +76,9 @@ def _missing(error: Error, path: Path) -> Iterator[Fault]:
 
 def _type(error: Error, path: Path) -> Iterator[Fault]:
     found = error.instance
+    if found is not None and "enum" in error.schema:
+        yield from _choice(error, path)
+        return
     if found is None:
         yield Fault(path, "has no value", _hint(error.schema) or "write one, or remove the field")
         return
@@ -86,7 +89,7 @@ def _type(error: Error, path: Path) -> Iterator[Fault]:
 
 
 def _choice(error: Error, path: Path) -> Iterator[Fault]:
-    choices = [str(choice) for choice in error.validator_value]
+    choices = error.schema["enum"]
     hint = did_you_mean(error.instance, choices) if isinstance(error.instance, str) else ""
     listed = ", ".join(choices)
     if isinstance(error.instance, dict | list):

@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from manifests.validate import parse_set
-
 from manifests.codec import Json
 from manifests.imageformat import FormatError
 from manifests.imageformat import check as check_format
@@ -25,6 +23,7 @@ from manifests.kinds import Manifest
 from manifests.kinds.image import ImageSpec
 from manifests.problem import Fault
 from manifests.scalars import Uid
+from manifests.validate import parse_set
 from reconciler.cluster import Cluster
 from reconciler.core.check import brake
 from reconciler.core.desired import Change, Conflict, Merge, apply_changes, merge

@@ -22,28 +22,40 @@ DIRECTORIES = {
 START_SECONDS = 60
 
 
+SCRIPT = """
+set -e
+{mounts}
+while read -r _; do
+    libvirtd --pid-file "$1/run/pid" </dev/null >/dev/null 2>&1 || true
+    echo ended
+done
+"""
+
+
 class PrivateLibvirtd:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._process: subprocess.Popen[bytes] | None = None
         for name in DIRECTORIES:
             (directory / name).mkdir()
         # virtlogd, which would write the consoles, is another daemon
         (directory / "etc" / "qemu.conf").write_text('stdio_handler = "file"\n')
         self.uri = f"qemu:///system?socket={directory}/run/libvirt-sock"
-
-    def start(self) -> None:
-        """tini reaps the VMs that die: see hosts.md of the project's notes on orphans."""
         mounts = (f'mount --bind "$1/{name}" {place}' for name, place in DIRECTORIES.items())
-        script = " && ".join([*mounts, 'exec tini -s -- libvirtd --pid-file "$1/run/pid"'])
-        self._process = subprocess.Popen(
-            ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
-            + [str(self._directory)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+        script = SCRIPT.format(mounts="\n".join(mounts))
+        # tini outlives libvirtd, and reaps at once the VMs that die: process 1 may take its time
+        wrapper = ["unshare", "--mount", "--propagation", "private", "tini", "-s", "--"]
+        self._keeper = subprocess.Popen(
+            [*wrapper, "sh", "-c", script, "sh", str(directory)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
             start_new_session=True,
         )
+
+    def start(self) -> None:
+        assert self._keeper.stdin is not None
+        self._keeper.stdin.write("start\n")
+        self._keeper.stdin.flush()
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             assert time.monotonic() < deadline, "the test's libvirtd does not start"
@@ -56,23 +68,26 @@ class PrivateLibvirtd:
             return False
         return True
 
-    def signal(self, number: int) -> None:
+    def send(self, number: int) -> None:
         os.kill(int((self._directory / "run" / "pid").read_text()), number)
 
     def kill(self) -> None:
         """As a crash would. The VMs live on."""
-        self.signal(signal.SIGKILL)
-        self._wait()
+        self.end(signal.SIGKILL)
 
-    def stop(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self.signal(signal.SIGCONT)
-            self.signal(signal.SIGTERM)
-            self._wait()
+    def end(self, number: int = signal.SIGTERM) -> None:
+        assert self._keeper.stdout is not None
+        self.send(number)
+        assert self._keeper.stdout.readline() == "ended\n"
 
-    def _wait(self) -> None:
-        assert self._process is not None
-        self._process.wait(30)
+    def close(self) -> None:
+        assert self._keeper.stdin is not None
+        self.send(signal.SIGCONT)
+        self.end()
+        self._keeper.stdin.close()
+        self._keeper.wait(30)
+        assert self._keeper.stdout is not None
+        self._keeper.stdout.close()
 
     def pid_of(self, domain: str) -> int:
         return int((self._directory / "run" / "qemu" / f"{domain}.pid").read_text())
@@ -85,4 +100,4 @@ def private_libvirtd(directory: Path) -> Iterator[PrivateLibvirtd]:
     try:
         yield daemon
     finally:
-        daemon.stop()
+        daemon.close()

@@ -82,7 +82,6 @@ def read(file: IO[bytes]) -> Contents:
             if len(found) > MOST_MEMBERS:
                 raise ArchiveError(f"it holds more than {MOST_MEMBERS} members")
     _check_parents(found)
-    _check_end(file, found)
     config, layers = _only_image(file, found)
     kept = (member for name, member in found.items() if name not in DROPPED | {MANIFEST, "."})
     return Contents(tuple(kept), config, layers)
@@ -125,12 +124,6 @@ def _check_parents(found: dict[str, Member]) -> None:
             if parent in found and found[parent].kind != tarfile.DIRTYPE:
                 raise ArchiveError(f"{name!r} lies below something that is no directory")
             parent = posixpath.dirname(parent)
-
-
-def _check_end(file: IO[bytes], found: dict[str, Member]) -> None:
-    size = file.seek(0, 2)
-    if any(member.offset + member.size > size for member in found.values()):
-        raise ArchiveError("it is cut short")
 
 
 def _only_image(file: IO[bytes], found: dict[str, Member]) -> tuple[str, tuple[str, ...]]:

@@ -73,8 +73,7 @@ class Nftables:
                 self._check_at = self._clock() + CHECK_SECONDS
             if present != table:
                 self._applied = None
-                self._apply(table, whole=present is None)
-                self._end(set((present or {}).items()) - set(table.items()))
+                self._apply(present, table)
             self._applied = table
 
     def _present(self) -> Table | None:
@@ -82,22 +81,27 @@ class Nftables:
         done = _run("nft", "-j", "list", "map", "ip", self._table, MAP, fails=True)
         return None if done.returncode else _parse(json.loads(done.stdout))
 
-    def _apply(self, table: Table, *, whole: bool) -> None:
-        """One transaction. Elements first, rules on top: nothing is ever half published."""
-        lines = layout(self._table, self._bridge) if whole else []
-        lines += [f"flush map ip {self._table} {MAP}", f"flush set ip {self._table} flows"]
-        if table:
-            targets = ", ".join(
-                f"{port.protocol.value} . {port.node} : {to.ip} . {to.port}"
-                for port, to in table.items()
-            )
-            flows = ", ".join(
-                f"{port.protocol.value} . {port.node} . {to.ip} . {to.port}"
-                for port, to in table.items()
-            )
-            lines.append(f"add element ip {self._table} {MAP} {{ {targets} }}")
-            lines.append(f"add element ip {self._table} flows {{ {flows} }}")
+    def _apply(self, present: Table | None, table: Table) -> None:
+        """One transaction of what differs: nothing is ever half published."""
+        lines = layout(self._table, self._bridge) if present is None else []
+        before, after = set((present or {}).items()), set(table.items())
+        lines += self._elements("delete", before - after)
+        lines += self._elements("add", after - before)
         _run("nft", "-f", "-", text="\n".join(lines) + "\n")
+        self._end(before - after)
+
+    def _elements(self, verb: str, pairs: set[tuple[Port, Target]]) -> list[str]:
+        if not pairs:
+            return []
+        ends = [
+            (f"{port.protocol.value} . {port.node}", f"{to.ip} . {to.port}") for port, to in pairs
+        ]
+        targets = ", ".join(f"{outer} : {inner}" for outer, inner in ends)
+        flows = ", ".join(f"{outer} . {inner}" for outer, inner in ends)
+        return [
+            f"{verb} element ip {self._table} {MAP} {{ {targets} }}",
+            f"{verb} element ip {self._table} flows {{ {flows} }}",
+        ]
 
     def _end(self, gone: set[tuple[Port, Target]]) -> None:
         """The table drops the packets of these already; this spares their clients the wait."""

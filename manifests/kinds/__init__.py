@@ -36,6 +36,7 @@ KINDS: dict[str, Kind] = {
 }
 
 LABEL = "^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$"
+LABEL_VALUE = "^[^\\x00-\\x1f\\x7f\\ud800-\\udfff\\ufffe\\uffff]*$"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +80,7 @@ def document_of(manifest: Manifest) -> dict[str, Any]:
 
 def schema_for(kind: Kind) -> Schema:
     """The JSON Schema of a whole document of this kind."""
-    label = {"type": "string", "maxLength": 63, "pattern": "^[^\\x00-\\x1f\\x7f]*$"}
+    label = {"type": "string", "maxLength": 63, "pattern": LABEL_VALUE}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": kind.name,

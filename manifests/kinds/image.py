@@ -36,7 +36,7 @@ class ImageSpec:
         default=None,
         minLength=1,
         maxLength=1024,
-        pattern="^[^\\x00-\\x1f\\x7f]+$",
+        pattern="^[^\\x00-\\x1f\\x7f\\ud800-\\udfff\\ufffe\\uffff]+$",
     )
     sha256: Sha256 | None = spec_field(
         "digest of the bytes; iaasctl fills it in from `file`, and checks it where given",

@@ -4,7 +4,6 @@
 would stop more running machines at once than anybody is likely to mean.
 """
 
-import math
 from collections.abc import Iterator
 from typing import TypeVar
 
@@ -30,9 +29,8 @@ Before = dict[tuple[str, int], Placed]
 
 def one_placement(snapshot: Snapshot, plan: Plan, before: Before) -> Iterator[str]:
     """A machine has at most one placement that is not gone."""
-    held = {uid for uid, _ in before} - {
-        op.uid for op in plan.operations if isinstance(op, Release)
-    }
+    released = {(op.uid, op.epoch) for op in _of(plan, Release)}
+    held = {uid for uid, epoch in before if (uid, epoch) not in released}
     for place in _of(plan, Place):
         if place.wire.uid in held:
             yield f"{place.wire.name} would be placed twice"
@@ -64,20 +62,21 @@ def known_only(snapshot: Snapshot, plan: Plan, before: Before) -> Iterator[str]:
 
 
 def ports_unique(snapshot: Snapshot, plan: Plan, before: Before) -> Iterator[str]:
-    released = {(op.uid, op.epoch) for op in plan.operations if isinstance(op, Release)}
-    updated = {(op.wire.uid, op.wire.epoch) for op in plan.operations if isinstance(op, Update)}
-    taken: dict[tuple[str, PortKey], str] = {}
-    kept = [
-        (placed.node, placed.wire)
+    """No port is claimed that another has; who has one already is not the plan's doing."""
+    freed = {(op.uid, op.epoch) for op in _of(plan, Release)}
+    freed |= {(op.wire.uid, op.wire.epoch) for op in _of(plan, Update)}
+    taken: dict[tuple[str, PortKey], str] = {
+        (placed.node, (port.protocol, port.node)): placed.uid
         for key, placed in before.items()
-        if key not in released | updated
-    ]
-    added = [(op.node, op.wire) for op in plan.operations if isinstance(op, Place | Update)]
-    for node, wire in kept + added:
-        for port in wire.ports:
-            owner = taken.setdefault((node, (port.protocol, port.node)), wire.uid)
-            if owner != wire.uid:
-                yield f"port {port.node}/{port.protocol} on {node} would have two owners"
+        if key not in freed
+        for port in placed.wire.ports
+    }
+    added = (op for op in plan.operations if isinstance(op, Place | Update))
+    for op in added:
+        for port in op.wire.ports:
+            owner = taken.setdefault((op.node, (port.protocol, port.node)), op.wire.uid)
+            if owner != op.wire.uid:
+                yield f"port {port.node}/{port.protocol} on {op.node} would have two owners"
 
 
 def nothing_left(snapshot: Snapshot, plan: Plan, before: Before) -> Iterator[str]:
@@ -97,7 +96,7 @@ def _of(plan: Plan, kind: type[T]) -> list[T]:
 def allowed(snapshot: Snapshot) -> int:
     """How many running machines one step may stop without asking: 3, or 10 % where that is more."""
     running = sum(1 for placed in snapshot.placements if _runs(placed))
-    return max(3, math.ceil(running / 10))
+    return max(3, running // 10)
 
 
 def brake(snapshot: Snapshot, now: Plan, then: Plan) -> str:

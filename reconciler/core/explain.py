@@ -7,7 +7,7 @@ from enum import StrEnum
 from manifests.change import Effect, FieldChange, strongest
 from manifests.codec import camel, dump
 from reconciler.core.desired import Change
-from reconciler.core.model import Key, Object, Placed, Snapshot
+from reconciler.core.model import Key, Object, Placed, Snapshot, newest
 from reconciler.core.passes.draft import changes_of
 from reconciler.core.plan import Place, Plan, Retire
 
@@ -45,7 +45,7 @@ def plan_lines(after: Snapshot, changes: Iterable[Change], plan: Plan) -> tuple[
 
 def _lines(after: Snapshot, changes: tuple[Change, ...], plan: Plan) -> Iterator[PlanLine]:
     reasons = _reasons(plan)
-    placed: dict[str, Placed] = {item.uid: item for item in after.placements}
+    placed = newest(after.placements)
     named: set[Key] = set()
     for change in changes:
         named.add(change.key)

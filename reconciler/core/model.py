@@ -4,7 +4,7 @@ Desired objects belong to the user, placements to the controller, reports to the
 each. A node without a report is unknown, not empty.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -93,6 +93,16 @@ class Placed:
     @property
     def epoch(self) -> int:
         return self.wire.epoch
+
+
+def newest(placements: Iterable[Placed]) -> dict[str, Placed]:
+    """The placement of each machine, by uid. It has several only while a late instance of an
+    earlier one is being removed; the newest is what counts."""
+    found: dict[str, Placed] = {}
+    for placed in placements:
+        if placed.uid not in found or found[placed.uid].epoch < placed.epoch:
+            found[placed.uid] = placed
+    return found
 
 
 class NodeState(StrEnum):

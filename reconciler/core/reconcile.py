@@ -5,7 +5,7 @@ gone, and placed anew with a higher epoch. What is unknown (a silent node, an en
 answer) confirms nothing and loses nothing.
 """
 
-from reconciler.core.model import Snapshot
+from reconciler.core.model import Snapshot, newest
 from reconciler.core.passes.draft import Draft
 from reconciler.core.passes.forget import forget
 from reconciler.core.passes.place import place
@@ -20,12 +20,13 @@ def reconcile(snapshot: Snapshot) -> Plan:
     """What to do now. Pure, deterministic, empty when nothing needs doing."""
     draft = Draft(
         snapshot,
-        placed={placed.uid: placed for placed in snapshot.placements},
+        held=snapshot.placements,
         machines={item.uid: item for item in snapshot.of_kind("Machine")},
     )
     release(draft)
     # What was released no longer takes room.
-    draft.rooms = rooms(snapshot, draft.placed.values())
+    draft.placed = newest(draft.held)
+    draft.rooms = rooms(snapshot, draft.held)
     for step in (retire, update, place, forget):
         step(draft)
     return Plan(tuple(draft.operations), tuple(draft.waits))

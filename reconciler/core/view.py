@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from manifests.codec import dump
-from reconciler.core.model import UNSEEN, Object, Placed, Snapshot
+from reconciler.core.model import UNSEEN, Object, Snapshot, newest
 from reconciler.core.status import machine_status, node_status
 
 Json = dict[str, Any]
@@ -24,7 +24,7 @@ class _Viewer:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
-        self.placed: dict[str, Placed] = {item.uid: item for item in snapshot.placements}
+        self.placed = newest(snapshot.placements)
 
     def views(self, items: Iterable[Object]) -> list[Json]:
         make = {"Machine": self.machine, "Node": self.node, "Image": self.image}

@@ -159,17 +159,22 @@ class Heard:
     def __call__(self, handle: str | None) -> None:
         self._queue.put(handle)
 
-    def until(self, handle: str, holds: Callable[[], bool], or_anything: bool = False) -> None:
-        """Wait until told of `handle` while `holds`. `or_anything`: being told to look at
-        everything (None) is as good."""
+    def until(
+        self, handle: str, holds: Callable[[], bool], or_anything: bool = False
+    ) -> list[str | None]:
+        """Wait until told of `handle` while `holds`; all that was told until then.
+
+        `or_anything`: being told to look at everything (None) is as good.
+        """
         deadline = time.monotonic() + DEADLINE
+        heard = []
         while True:
             try:
-                told = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
+                heard.append(self._queue.get(timeout=max(0.0, deadline - time.monotonic())))
             except Empty:
                 pytest.fail(f"not told of {handle} in {DEADLINE} s, or it never came true")
-            if (told == handle or (or_anything and told is None)) and holds():
-                return
+            if (heard[-1] == handle or (or_anything and heard[-1] is None)) and holds():
+                return heard
 
     def drain(self) -> list[str | None]:
         told = []
@@ -514,9 +519,9 @@ class DriverContract:
         rig.kill(theirs.handle)
         rig.kill(instance.handle)
 
-        heard.until(instance.handle, lambda: lives(driver, instance) is Life.STOPPED)
+        told = heard.until(instance.handle, lambda: lives(driver, instance) is Life.STOPPED)
 
-        assert theirs.handle not in heard.drain()
+        assert theirs.handle not in told
 
     def test_close_ends_the_watch_at_once(self, rig: Rig) -> None:
         driver, other = rig.driver(), rig.driver()

@@ -10,7 +10,7 @@ from docker.errors import NotFound
 
 from hyper.drivers import Driver
 from hyper.drivers.docker import Docker, connect
-from hyper.drivers.docker_words import container_name
+from hyper.drivers.docker_words import container_name, tag
 from manifests.kinds.image import MachineType
 from manifests.scalars import Cpus
 from manifests.wire import ImageRef, Placement
@@ -27,10 +27,11 @@ class DockerRig(Rig):
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self.client: Any = connect(f"unix://{SOCKET}", 60)
-        self._images: list[ImageRef] = []
+        self.names: list[str] = []
+        """Images to remove in the end."""
         self._foreign: list[str] = []
         self.image, self.path = self.fresh_image()
-        self._base = f"iaas-test-{uuid4().hex[:12]}"
+        self.base = f"iaas-test-{uuid4().hex[:12]}"
 
     def new_driver(self) -> Driver:
         return Docker(SOCKET)
@@ -41,7 +42,7 @@ class DockerRig(Rig):
     def fresh_image(self) -> tuple[ImageRef, Path]:
         path = self.directory / f"{uuid4()}.tar"
         image = docker_images.busybox(path, Labels={"test": path.name}, Volumes={"/data": {}})
-        self._images.append(image)
+        self.names.append(tag(image))
         return image, path
 
     def broken_image(self) -> tuple[ImageRef, Path]:
@@ -50,7 +51,7 @@ class DockerRig(Rig):
         return docker_images.reference(path), path
 
     def prepared(self, image: ImageRef) -> bool:
-        return bool(self.client.images(name=f"iaas-image:{image.sha256}"))
+        return bool(self.client.images(name=tag(image)))
 
     def kill(self, handle: str) -> None:
         self.client.kill(handle)
@@ -72,9 +73,9 @@ class DockerRig(Rig):
     def foreign_container(self, name: str, image: str = "", **config: object) -> str:
         """A container that somebody made by hand, from an image of theirs."""
         if not image:
-            self._own_image()
+            self.own_image()
         made = self.client.create_container_from_config(
-            {"Image": image or self._base, "HostConfig": {}, **config}, name
+            {"Image": image or self.base, "HostConfig": {}, **config}, name
         )
         handle = str(made["Id"])
         self._foreign.append(handle)
@@ -97,16 +98,16 @@ class DockerRig(Rig):
         return container_name(placement)
 
     def close(self) -> None:
-        for name in [self._base, *(f"iaas-image:{image.sha256}" for image in self._images)]:
+        for name in [self.base, *self.names]:
             with absent_is_fine():
                 self.client.remove_image(name)
         self.client.close()
 
-    def _own_image(self) -> None:
-        if self.client.images(name=self._base):
+    def own_image(self) -> None:
+        if self.client.images(name=self.base):
             return
         path = self.directory / "foreign.tar"
-        docker_images.busybox(path, tags=[f"{self._base}:latest"], Labels={"test": self._base})
+        docker_images.busybox(path, tags=[f"{self.base}:latest"], Labels={"test": self.base})
         with path.open("rb") as file:
             for _ in self.client.load_image(file):
                 pass

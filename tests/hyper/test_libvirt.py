@@ -484,7 +484,7 @@ def test_what_ran_before_libvirtd_started_anew_is_known_to_have_run(
     os.kill(pid, signal.SIGKILL)
     soon(lambda: not alive(pid))
     daemon.start()
-    daemon.stop()
+    daemon.end()
     daemon.start()
 
     soon(lambda: seen(driver, crashed).life is Life.STOPPED)
@@ -505,7 +505,7 @@ def test_a_frozen_libvirtd_is_told_from_an_empty_one(
     told: SimpleQueue[str | None] = SimpleQueue()
     driver.watch(told.put)
     instance = lonely.made(driver)
-    daemon.signal(signal.SIGSTOP)
+    daemon.send(signal.SIGSTOP)
     try:
         begin = time.monotonic()
         assert driver.observe().error
@@ -516,7 +516,7 @@ def test_a_frozen_libvirtd_is_told_from_an_empty_one(
         while not told.empty():
             told.get()
     finally:
-        daemon.signal(signal.SIGCONT)
+        daemon.send(signal.SIGCONT)
 
     while told.get(timeout=30) is not None:
         pass

@@ -45,7 +45,16 @@ def test_a_token_goes_unencrypted_to_loopback_only(token: Path, url: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "url", ["7700", "ftp://x", "http://", "http://a:b@c", "http://x/path", "http://x:99999"]
+    "url",
+    [
+        "7700",
+        "ftp://x",
+        "http://",
+        "http://a:b@c",
+        "http://x/path",
+        "http://x:99999",
+        "http://bücher",
+    ],
 )
 def test_what_is_no_server(url: str) -> None:
     with pytest.raises(Invalid):

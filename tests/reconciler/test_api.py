@@ -9,7 +9,6 @@ import pytest
 
 from reconciler.api.http import ApiError
 from reconciler.store import StoreError, StoreFull
-from tests.reconciler.test_submit import running
 from tests.reconciler.world import AGENT, BYTES, SHA256, World, image, machine, node
 
 SHAPE = {"error", "message", "field", "hint", "conflicts", "faults"}
@@ -80,7 +79,7 @@ def test_conflicts_name_the_owner(world: World) -> None:
 
 
 def test_a_mass_deletion_answers_brake(world: World) -> None:
-    running(world, 5)
+    world.run(5)
     objects = [{"kind": "Machine", "name": f"m{number:02}"} for number in range(5)]
     answer = world.client().post("/iaas/delete", json={"objects": objects})
     assert (answer.status_code, answer.json()["error"]) == (409, "brake")

@@ -1,6 +1,7 @@
 """The store: durable, fenced, exclusive, and silent when nothing changes."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import stat
@@ -370,7 +371,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_refused_in_plain_words(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="Not a directory|File exists"):
+    with pytest.raises(StoreError, match=r"Not a directory|File exists"):
         Store(tmp_path / "file" / "db")
 
 
@@ -452,3 +453,50 @@ def test_a_database_in_memory_outlives_its_store() -> None:
     second = Store(database)
     assert second.take_term() == 2
     assert second.snapshot() == first.snapshot()
+
+
+BROKEN = """
+import sys
+from reconciler.store import Store, StoreFailed
+from tests.reconciler.world import create, machine
+store = Store(sys.argv[1])
+revision, acknowledged = store.snapshot().revision, []
+try:
+    for number in range(1, 100):
+        revision = store.submit([create(number, machine(f"m{number}"))], revision=revision)
+        acknowledged.append(f"m{number}")
+except StoreFailed as error:
+    print(error)
+assert store.failure
+try:
+    store.submit([create(999, machine("late"))], revision=revision)
+except StoreFailed:
+    print(" ".join(acknowledged))
+"""
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace makes the disk fail")
+def test_a_disk_that_fails_is_not_acknowledged_and_never_written_again(tmp_path: Path) -> None:
+    command = [
+        "strace",
+        "-f",
+        "-qq",
+        "-e",
+        "trace=fdatasync",
+        "-e",
+        "inject=fdatasync:error=EIO:when=20+",
+    ]
+    found = subprocess.run(
+        [*command, "-o", "/dev/null", sys.executable, "-c", BROKEN, str(tmp_path / "db")],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert found.returncode == 0, found.stderr
+    message, names = found.stdout.splitlines()
+    assert "disk I/O error (SQLITE_IOERR_FSYNC)" in message
+    assert len(names.split()) > 5
+    store = Store(tmp_path / "db")
+    assert set(names.split()) <= {name for _, name in store.snapshot().objects}
+    assert ("Machine", "late") not in store.snapshot().objects
+    store.close()

@@ -16,17 +16,6 @@ def texts(outcome: Outcome) -> list[str]:
     return [f"{line.action} {line.kind} {line.name}" for line in outcome.lines]
 
 
-def running(world: World, count: int) -> None:
-    """So many machines, placed on a node."""
-    world.upload()
-    world.desk.apply([node("node1"), image(), *(machine(f"m{n:02}") for n in range(count))])
-    from tests.reconciler.world import plan, placing
-
-    snapshot = world.store.snapshot()
-    places = [placing(item, 1) for item in snapshot.of_kind("Machine")]
-    world.store.commit(plan(*places), revision=snapshot.revision, term=world.term)
-
-
 def test_what_is_applied_is_stored_told_and_woken_for(world: World) -> None:
     world.upload()
     version = world.cluster.signal.version
@@ -138,7 +127,7 @@ def test_deletion_marks_and_unknown_objects_are_conflicts(world: World) -> None:
 
 
 def test_a_mass_deletion_needs_approval(world: World) -> None:
-    running(world, 6)
+    world.run(6)
     keys = [("Machine", f"m{number:02}") for number in range(6)]
     shown = world.desk.delete(keys, dry_run=True)
     assert "6 running machines" in shown.brake
@@ -151,7 +140,7 @@ def test_a_mass_deletion_needs_approval(world: World) -> None:
 
 
 def test_few_deletions_do_not(world: World) -> None:
-    running(world, 6)
+    world.run(6)
     assert world.desk.delete([("Machine", f"m{number:02}") for number in range(3)]).changed == 3
 
 
@@ -222,6 +211,6 @@ def test_the_plan_that_was_shown_is_the_plan_that_is_made(world: World) -> None:
 
 
 def test_an_unseen_cluster_plans_nothing_destructive(world: World) -> None:
-    running(world, 4)
+    world.run(4)
     world.cluster.see("node1", Seen(NodeState.UNAVAILABLE, None, "no route"))
     assert world.desk.apply([machine("m00")], dry_run=True).lines == ()

@@ -102,6 +102,14 @@ class World:
         self.library.put(digest, io.BytesIO(data), len(data))
         return digest
 
+    def run(self, count: int) -> None:
+        """Have so many machines placed on a node: m00, m01, ..."""
+        self.upload()
+        self.desk.apply([node("node1"), image(), *(machine(f"m{n:02}") for n in range(count))])
+        snapshot = self.store.snapshot()
+        places = [placing(item, 1) for item in snapshot.of_kind("Machine")]
+        self.store.commit(plan(*places), revision=snapshot.revision, term=self.term)
+
     def client(self, token: str | None = ADMIN) -> httpx2.Client:
         """Without sockets, under wsgiref's validator."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -111,11 +119,26 @@ class World:
 
 def raw(app: Any, method: str, path: str, body: bytes = b"", **environ: Any) -> tuple[int, Any]:
     """(status, body) of a WSGI call with exactly this environment: for what no client would send."""
+    return unchecked(validator(app), method, path, body, **environ)
+
+
+def unchecked(
+    app: Any, method: str, path: str, body: bytes = b"", **environ: Any
+) -> tuple[int, Any]:
+    """The same without the validator, for what it would not let through."""
     answer: list[str] = []
-    base = {
-        "REQUEST_METHOD": method,
+    merged = {name: value for name, value in _environ(body, environ).items() if value is not None}
+    merged |= {"REQUEST_METHOD": method, "PATH_INFO": path}
+    parts = app(merged, lambda status, headers, exc=None: answer.append(status) or _no)
+    data = b"".join(parts)
+    if hasattr(parts, "close"):
+        parts.close()
+    return int(answer[-1][:3]), json.loads(data) if data else None
+
+
+def _environ(body: bytes, changes: dict[str, Any]) -> dict[str, Any]:
+    return {
         "SCRIPT_NAME": "",
-        "PATH_INFO": path,
         "QUERY_STRING": "",
         "SERVER_NAME": "test",
         "SERVER_PORT": "80",
@@ -130,12 +153,7 @@ def raw(app: Any, method: str, path: str, body: bytes = b"", **environ: Any) -> 
         "wsgi.multithread": True,
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
-    }
-    merged = {name: value for name, value in (base | environ).items() if value is not None}
-    parts = validator(app)(merged, lambda status, headers, exc=None: answer.append(status) or _no)
-    data = b"".join(parts)
-    parts.close()  # type: ignore[attr-defined]
-    return int(answer[-1][:3]), json.loads(data) if data else None
+    } | changes
 
 
 def _no(_: bytes) -> None:

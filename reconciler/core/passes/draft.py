@@ -11,14 +11,17 @@ from reconciler.core.wiring import image_ref, machine_type
 
 @dataclass(slots=True)
 class Draft:
-    """A plan in the making. `placed` has one placement per machine as the plan will leave them."""
+    """A plan in the making. `held` are the placements that no release has ended, `placed` one per
+    machine as the plan will leave them; `late` tells where instances of gone ones appeared."""
 
     snapshot: Snapshot
+    held: tuple[Placed, ...] = ()
     operations: list[Operation] = field(default_factory=list)
     waits: list[Wait] = field(default_factory=list)
     placed: dict[str, Placed] = field(default_factory=dict)
     rooms: dict[str, Room] = field(default_factory=dict)
     machines: dict[str, Object] = field(default_factory=dict)
+    late: dict[str, str] = field(default_factory=dict)
 
     def wait(self, item: Object, reason: str) -> None:
         kind, name = item.manifest.kind, item.name
@@ -48,7 +51,10 @@ def changes_of(snapshot: Snapshot, machine: Object, placed: Placed) -> tuple[Fie
     image = snapshot.get("Image", machine.machine.image)
     if placed.spec == machine.machine and image and image_ref(image) == placed.wire.image:
         return ()
-    changes = machine_changes(placed.wire.type, placed.spec, machine.machine)
+    changes = tuple(
+        _stays(change) if _holds_already(machine, image, placed, change.field) else change
+        for change in machine_changes(placed.wire.type, placed.spec, machine.machine)
+    )
     if image is None:
         return changes
     named = {change.field for change in changes}
@@ -59,3 +65,14 @@ def changes_of(snapshot: Snapshot, machine: Object, placed: Placed) -> tuple[Fie
         why = "the image has other bytes"
         return (*changes, FieldChange("image", old[:12], new[:12], Effect.REPLACE, why))
     return changes
+
+
+def _holds_already(machine: Object, image: Object | None, placed: Placed, field_: str) -> bool:
+    """Whether the placement is already as a field that fixes its place or engine now says."""
+    if field_ == "node":
+        return machine.machine.node in (None, placed.node)
+    return field_ == "type" and (image is None or machine_type(machine, image) is placed.wire.type)
+
+
+def _stays(change: FieldChange) -> FieldChange:
+    return replace(change, effect=Effect.IN_PLACE, why="it is so already")

@@ -38,7 +38,7 @@ def _image_holder(draft: Draft, item: Object, forgotten: set[str]) -> str:
 
 
 def _node_holder(draft: Draft, item: Object, _: set[str]) -> str:
-    here = (placed.wire.name for placed in draft.placed.values() if placed.node == item.name)
+    here = (placed.wire.name for placed in draft.held if placed.node == item.name)
     return _held("machine", here)
 
 

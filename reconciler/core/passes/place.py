@@ -1,7 +1,7 @@
 """Machines without a placement."""
 
 from manifests.scalars import Name
-from reconciler.core.model import Object, Stage
+from reconciler.core.model import Object, Snapshot, Stage
 from reconciler.core.passes.draft import Draft, demand_of
 from reconciler.core.plan import Place
 from reconciler.core.scheduling.place import choose
@@ -10,17 +10,25 @@ from reconciler.core.wiring import placement_for
 
 def place(draft: Draft) -> None:
     """Machines without a placement get a node, in the order of their names."""
-    epochs: dict[str, int] = {}
-    for (_, uid), epoch in draft.snapshot.gone.items():
-        epochs[uid] = max(epoch, epochs.get(uid, 0))
+    epochs = last_epochs(draft.snapshot)
     for machine in draft.machines.values():
         if machine.deleting:
             continue
         placed = draft.placed.get(machine.uid)
-        if placed is None:
+        where = draft.late.get(machine.uid) if placed is None else placed.node
+        if where is None:
             _place(draft, machine, epochs.get(machine.uid, 0) + 1)
-        elif placed.stage is Stage.LEAVING:
-            draft.wait(machine, f"waits until {placed.node} confirms that its old instance is gone")
+        elif placed is None or placed.stage is Stage.LEAVING:
+            draft.wait(machine, f"waits until {where} confirms that its old instance is gone")
+
+
+def last_epochs(snapshot: Snapshot) -> dict[str, int]:
+    """The highest epoch ever placed, by uid: of what is gone and of what is there."""
+    epochs: dict[str, int] = {}
+    known = [(uid, epoch) for (_, uid), epoch in snapshot.gone.items()]
+    for uid, epoch in known + [(str(item.uid), item.epoch) for item in snapshot.placements]:
+        epochs[uid] = max(epoch, epochs.get(uid, 0))
+    return epochs
 
 
 def _place(draft: Draft, machine: Object, epoch: int) -> None:

@@ -7,18 +7,23 @@ from reconciler.core.plan import Release
 
 def release(draft: Draft) -> None:
     """What its node confirmed gone frees its ports and capacity."""
-    for placed in sorted(draft.placed.values(), key=lambda item: item.wire.name):
-        if placed.stage is Stage.LEAVING and confirmed_gone(draft.snapshot, placed):
-            del draft.placed[placed.uid]
-            draft.operations.append(
-                Release(
-                    name=placed.wire.name,
-                    uid=placed.uid,
-                    epoch=placed.epoch,
-                    node=placed.node,
-                    reason=f"{placed.node} confirmed that it is gone",
-                )
-            )
+    gone = [
+        placed
+        for placed in draft.held
+        if placed.stage is Stage.LEAVING and confirmed_gone(draft.snapshot, placed)
+    ]
+    ended = {(placed.uid, placed.epoch) for placed in gone}
+    draft.held = tuple(item for item in draft.held if (item.uid, item.epoch) not in ended)
+    draft.operations += [
+        Release(
+            name=placed.wire.name,
+            uid=placed.uid,
+            epoch=placed.epoch,
+            node=placed.node,
+            reason=f"{placed.node} confirmed that it is gone",
+        )
+        for placed in sorted(gone, key=lambda item: (item.wire.name, item.epoch))
+    ]
 
 
 def confirmed_gone(snapshot: Snapshot, placed: Placed) -> bool:

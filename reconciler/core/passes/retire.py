@@ -59,6 +59,7 @@ def _retire_late(draft: Draft, node: str, machine: MachineReport) -> None:
     if machine.epoch > epoch or (known is not None and known.node == node):
         return
     item = draft.machines.get(machine.uid)
+    draft.late[machine.uid] = node
     draft.operations.append(
         Retire(
             name=item.name if item else Name(machine.uid[:8]),

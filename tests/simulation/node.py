@@ -1,0 +1,291 @@
+"""One host: engines and kernel that outlive the agent, and the agent, which comes and goes.
+
+What `hyper.runner` does with threads is done here one event at a time, in any order they could.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hyper.agent import Agent
+from hyper.core.model import Host, Publication
+from hyper.core.steps import Create, Outcome, Start, Step
+from hyper.drivers import DriverError, EngineDown
+from hyper.drivers.simulated import Simulated
+from hyper.engines import DRIVERS
+from hyper.images import ImageError
+from hyper.ledger import Entry, LedgerError
+from hyper.ports import PublishError
+from hyper.workers import Workers
+from manifests.kinds.image import MachineType
+from manifests.scalars import Cpus, Memory
+from manifests.wire import ImageRef
+from tests.simulation.faults import Crashed
+from tests.simulation.truth import TruthEngine
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+CPUS, MEMORY = Cpus(8000), Memory(1024)
+TRAITS = {type_: engine.traits for type_, engine in DRIVERS.items()}
+Notice = tuple[MachineType, str | None]
+
+
+class Disk:
+    """What the agent wrote to its ledger and cache, as a restarted agent finds it."""
+
+    def __init__(self) -> None:
+        self.entry = Entry()
+        self.images: dict[str, int] = {}
+
+
+class SimLedger:
+    def __init__(self, disk: Disk, broken: Callable[[], bool]) -> None:
+        self.disk = disk
+        self.entry = disk.entry
+        self._broken = broken
+
+    def save(self, entry: Entry) -> None:
+        if self._broken():
+            raise LedgerError("the simulated disk is full")
+        self.disk.entry = self.entry = entry
+
+
+class SimImages:
+    """The agent's cache: its bytes come through the API of whoever controls the cluster."""
+
+    def __init__(self, node: SimNode) -> None:
+        self._node = node
+
+    def path(self, image: ImageRef) -> Path | None:
+        here = self._node.disk.images.get(image.sha256) == image.size
+        return Path("/simulated", image.sha256) if here else None
+
+    def fetch(self, image: ImageRef, url: str, token: str) -> Path:
+        world = self._node.world
+        if self.path(image) is None:
+            if world.faults.hit("fetch failed"):
+                raise ImageError("the simulated network lost the image")
+            world.fetch(image, url, token)
+            self._node.disk.images[image.sha256] = image.size
+        return Path("/simulated", image.sha256)
+
+    def drop(self, image: ImageRef) -> None:
+        self._node.disk.images.pop(image.sha256, None)
+
+    def keep(self, digests: object) -> list[str]:
+        return []
+
+
+class SimPublisher:
+    """The kernel's publication of ports: it outlives the agent."""
+
+    def __init__(self, node: SimNode) -> None:
+        self._node = node
+
+    def publish(self, wanted: Publication) -> None:
+        if self._node.world.faults.hit("publishing failed"):
+            raise PublishError("the simulated kernel refuses")
+        self._node.publish(wanted)
+
+    def close(self) -> None: ...
+
+
+class SimNode:
+    def __init__(self, world: World, host: str) -> None:
+        rng = world.rng
+        self.world = world
+        self.host = host
+        self.address = f"{host}.lab:7701"
+        self.engines = {type_: TruthEngine(type_, host, world.oracle) for type_ in TRAITS}
+        for engine in self.engines.values():
+            engine.fault = partial(self._fault, engine)
+        self.disk = Disk()
+        self.published: Publication = {}
+        self.publications = 0
+        self.offset, self.rate = rng.uniform(0, 1e6), rng.uniform(0.98, 1.02)
+        self.skew = rng.uniform(-300, 300)
+        self.boots = 0
+        self.agent: Agent | None = None
+        self.down: set[MachineType] = set()
+        self.gaps: set[MachineType] = set()
+        self.late: list[Step] = []
+        self._forget()
+        self.start()
+
+    def _forget(self) -> None:
+        """What lives in the agent's process only."""
+        self.pending: list[Step] = []
+        self.done: list[tuple[Step, Outcome]] = []
+        self.notices: list[Notice] = []
+        self.dirty = True
+        self.wake_at: float | None = None
+        self.bound = False
+
+    # -- the life of the agent
+
+    def start(self) -> None:
+        self.boots += 1
+        self._forget()
+        ledger = SimLedger(self.disk, lambda: self.world.faults.hit("ledger full"))
+        boot = f"{self.host}-{self.boots}"
+        host = Host(boot=boot, cpus=CPUS, memory=MEMORY, version="0")
+        self.agent = agent = Agent(ledger=ledger, engines=TRAITS, host=host)
+        self.drivers = {type_: Simulated(engine) for type_, engine in self.engines.items()}
+        self.workers = Workers(
+            drivers=self.drivers,
+            images=SimImages(self),  # type: ignore[arg-type]
+            publisher=SimPublisher(self),
+            assignment=lambda: agent.assignment,
+        )
+
+    def crash(self) -> None:
+        """The process ends; a call that it made may still be carried out by the engine."""
+        for step in self.pending:
+            if isinstance(step, Create | Start) and self.world.rng.random() < 0.5:
+                self.late.append(step)
+        self.agent = None
+        for driver in self.drivers.values():
+            driver.close()
+        self._forget()
+
+    def reboot(self) -> None:
+        """The host loses power and comes back."""
+        self.crash()
+        self.late.clear()
+        self.publish({})
+        for engine in self.engines.values():
+            with engine.from_outside():
+                engine.reboot()
+
+    def land(self, step: Step) -> None:
+        """A call whose caller is dead has its effect."""
+        driver = Simulated(self.engines[step.type])  # type: ignore[union-attr]
+        driver.bind(self.world.oracle.cluster)
+        try:
+            if isinstance(step, Create):
+                driver.create(step.placement, Path("/simulated"))
+            elif isinstance(step, Start):
+                driver.start(step.handle)
+        except DriverError:
+            pass
+
+    # -- one event at a time
+
+    def mono(self) -> float:
+        return self.offset + self.world.now * self.rate
+
+    def wall(self) -> float:
+        return self.world.wall() + self.skew
+
+    def due(self) -> bool:
+        """Whether a tick would do anything."""
+        late = self.wake_at is not None and self.wake_at <= self.mono()
+        return self.agent is not None and (self.dirty or late)
+
+    def tick(self) -> None:
+        agent = self.agent
+        if agent is None or not self._ready(agent):
+            self.dirty = False
+            return
+        self.dirty = False
+        try:
+            steps, self.wake_at = agent.tick(self.mono(), self.wall())
+        except LedgerError:
+            self.wake_at = self.mono() + 1
+            return
+        self.pending += steps
+
+    def _ready(self, agent: Agent) -> bool:
+        if agent.assignment is None:
+            return False
+        if not self.bound:
+            self.bound = True
+            for type_, driver in self.drivers.items():
+                driver.bind(agent.assignment.cluster)
+                driver.watch(partial(self._hear, type_))
+        return True
+
+    def _hear(self, type_: MachineType, handle: str | None) -> None:
+        """The engine tells of a change; its stream may break, which the driver notices later."""
+        faults = self.world.faults
+        if type_ in self.down or faults.hit("notice lost"):
+            self.gaps.add(type_)
+            return
+        self.notices += [(type_, handle)] * (2 if faults.hit("notice doubled") else 1)
+
+    def repair(self, type_: MachineType) -> None:
+        """The driver's stream works again."""
+        self.gaps.discard(type_)
+        self.notices.append((type_, None))
+
+    def hear(self, index: int) -> None:
+        assert self.agent is not None
+        self.agent.notify(*self.notices.pop(index))
+        self.dirty = True
+
+    def perform(self, index: int) -> str:
+        step = self.pending.pop(index)
+        try:
+            outcome = self.workers.perform(step)
+        except Crashed as crash:
+            if str(crash) == "before" and isinstance(step, Create | Start):
+                self.late.append(step)
+            self.crash()
+            return f"{shown(step)}: the agent crashed {crash} it"
+        self.done.append((step, outcome))
+        return f"{shown(step)}: {outcome.error or 'ok'}"
+
+    def finish(self, index: int) -> Step:
+        assert self.agent is not None
+        step, outcome = self.done.pop(index)
+        self.dirty = True
+        try:
+            self.agent.finish(step, outcome, self.mono())
+        except LedgerError:
+            pass  # the runner logs it
+        return step
+
+    def publish(self, wanted: Publication) -> None:
+        self.world.oracle.published(self.host, self.published, wanted)
+        self.published = dict(wanted)
+        self.publications += 1
+
+    # -- faults
+
+    def _fault(self, engine: TruthEngine, operation: str) -> Exception | None:
+        if engine.outside:
+            return None
+        if engine.type in self.down:
+            return EngineDown("the simulated engine does not answer")
+        world, after = self.world, operation.endswith(" done")
+        faults = world.faults
+        if faults.hit("change during call"):
+            world.outsider.during(self, engine)
+        if operation in ("observe", "inspect"):
+            return DriverError("the simulated call failed") if faults.hit("call failed") else None
+        if faults.hit("agent crash after call" if after else "agent crash in call"):
+            raise Crashed("after" if after else world.rng.choice(("before", "during")))
+        if faults.hit("reply lost" if after else "call failed"):
+            down = world.rng.random() < 0.3
+            return (EngineDown if down else DriverError)(f"the simulated {operation} failed")
+        return None
+
+    # -- what the oracle asks
+
+    def mutations(self) -> int:
+        return sum(engine.mutations for engine in self.engines.values()) + self.publications
+
+    def settled(self) -> bool:
+        """Whether the agent has heard and finished all there is."""
+        quiet = not (self.pending or self.done or self.notices or self.gaps or self.late)
+        return self.agent is not None and quiet and not self.due() and not self.down
+
+
+def shown(step: Step) -> str:
+    subject = getattr(step, "uid", None) or getattr(step, "image", None)
+    short = str(getattr(subject, "sha256", subject or ""))[:8]
+    return " ".join(filter(None, (type(step).__name__.lower(), getattr(step, "handle", ""), short)))
