@@ -66,4 +66,4 @@ def load(
 def publisher(state: Path) -> Publisher:
     from hyper.ports.nftables import Nftables
 
-    return Nftables(ident(state))
+    return Nftables(ident(state), f"viaas{ident(state)}")

@@ -77,9 +77,15 @@ class Nftables:
             self._applied = table
 
     def _present(self) -> Table | None:
-        """What the kernel has published; None without our table."""
-        done = _run("nft", "-j", "list", "map", "ip", self._table, MAP, fails=True)
-        return None if done.returncode else _parse(json.loads(done.stdout))
+        """What the kernel has published; None where our table is not there, or not as we made it."""
+        done = _run("nft", "-j", "list", "table", "ip", self._table, fails=True)
+        if done.returncode:
+            return None
+        items = json.loads(done.stdout)["nftables"]
+        wanted = sum(line.startswith("add rule ") for line in layout(self._table, self._bridge))
+        table, flows = _parse(items)
+        whole = sum("rule" in item for item in items) == wanted
+        return table if whole and flows == set(table.items()) else None
 
     def _apply(self, present: Table | None, table: Table) -> None:
         """One transaction of what differs: nothing is ever half published."""
@@ -146,9 +152,11 @@ class Nftables:
     def close(self) -> None:
         with self._lock:
             gone = self._present()
-            if gone is not None:
-                _run("nft", "delete", "table", "ip", self._table)
-                self._end(set(gone.items()))
+            name = (
+                f"table ip {self._table}"  # adding what is there is no error, deleting nothing is
+            )
+            _run("nft", "-f", "-", text=f"add {name}\ndelete {name}\n")
+            self._end(set((gone or {}).items()))
             listed = _run("iptables", "-w", "5", "-S", "FORWARD").stdout.splitlines()
             if present := sum(map(self._is_ours, listed)):
                 self._change_forward(present)
@@ -208,14 +216,18 @@ def _checked(wanted: Publication) -> Table:
     return table
 
 
-def _parse(document: Any) -> Table:
-    table = {}
-    for item in document["nftables"]:
+def _parse(items: list[Any]) -> tuple[Table, set[tuple[Port, Target]]]:
+    """Our map, and our set, which holds the same when all is well."""
+    table, flows = {}, set()
+    for item in items:
         for key, value in item.get("map", {}).get("elem", ()):
             protocol, node = key["concat"]
             ip, machine = value["concat"]
             table[Port(node, machine, Protocol(protocol))] = Target(ip, machine)
-    return table
+        for element in item.get("set", {}).get("elem", ()):
+            protocol, node, ip, machine = element["concat"]
+            flows.add((Port(node, machine, Protocol(protocol)), Target(ip, machine)))
+    return table, flows
 
 
 def _run(

@@ -1,16 +1,17 @@
 """How each operation of a plan is written: one table. Nothing is decided here."""
 
+import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import peewee
 
-from manifests.scalars import Name, Port, Protocol, Uid
+from manifests.scalars import Name, Port, Uid
 from reconciler.core.model import Stage
 from reconciler.core.plan import Forget, Operation, Place, Release, Retire, Update
 from reconciler.store.database import Database
-from reconciler.store.errors import BadPlan, PortTaken
+from reconciler.store.errors import BadPlan, PortTaken, StoreError
 from reconciler.store.rows import placement_row
 from reconciler.store.tables import GenerationRow, ObjectRow, PlacementRow, PortClaimRow
 from reconciler.store.view import PlacementId, Touched
@@ -27,6 +28,7 @@ class Work:
     revision: int
     touched: Touched = field(default_factory=Touched)
     generations: dict[str, int] = field(default_factory=dict)
+    placed: list[dict[str, Any]] = field(default_factory=list)
     claims: list[tuple[Name, Port, PlacementId]] = field(default_factory=list)
 
     def one(self, query: Any, what: object) -> None:
@@ -36,14 +38,13 @@ class Work:
 
 
 def execute(work: Work, operations: tuple[Operation, ...]) -> None:
-    """All operations, then the ports they claim, so that ports may change hands in one plan."""
+    """All operations of a plan."""
     for node in sorted({str(op.node) for op in operations if not isinstance(op, Forget)}):
         work.generations[node] = _bump(work.database, node)
         work.touched.nodes.add(node)
     for op in operations:
         APPLY[type(op)](work, op)
-    for node, port, owner in work.claims:
-        _claim(work.database, node, port, owner)
+    _insert(work)
     if any(isinstance(op, Release) for op in operations):
         _prune(work)
 
@@ -69,10 +70,7 @@ def place(work: Work, op: Place) -> None:
         "generation": work.generations[op.node],
         "since": work.revision,
     }
-    try:
-        work.database.run(PlacementRow.insert(row))
-    except peewee.IntegrityError:
-        raise BadPlan(f"{op}: this epoch is used up") from None
+    work.placed.append(row)
     work.touched.placements.add(key)
     work.claims += [(op.node, port, key) for port in op.wire.ports]
 
@@ -140,24 +138,40 @@ def _free(database: Database, key: PlacementId) -> None:
     database.run(PortClaimRow.delete().where(owned))
 
 
-def _claim(database: Database, node: Name, port: Port, owner: PlacementId) -> None:
-    uid, epoch = owner
-    row = {"node": node, "protocol": port.protocol, "port": port.node, "uid": uid, "epoch": epoch}
+def _insert(work: Work) -> None:
+    """New placements, then the ports of new and updated ones: ports may change hands in one plan."""
     try:
-        database.run(PortClaimRow.insert(row))
-    except peewee.IntegrityError:
-        raise _taken(database, node, port.protocol, port.node) from None
+        work.database.insert(PlacementRow, work.placed)
+    except sqlite3.IntegrityError:
+        raise BadPlan("a machine would be placed with an epoch that is used up") from None
+    rows = [
+        {"node": node, "protocol": port.protocol, "port": port.node, "uid": uid, "epoch": epoch}
+        for node, port, (uid, epoch) in work.claims
+    ]
+    try:
+        work.database.insert(PortClaimRow, rows)
+    except sqlite3.IntegrityError:
+        raise _taken(work) from None
 
 
-def _taken(database: Database, node: Name, protocol: Protocol, port: int) -> PortTaken:
-    where = (
-        (PortClaimRow.node == node)
-        & (PortClaimRow.protocol == protocol)
-        & (PortClaimRow.port == port)
-    )
-    ((owner,),) = database.rows(PortClaimRow.select(PortClaimRow.uid).where(where))
-    names = database.rows(ObjectRow.select(ObjectRow.name).where(ObjectRow.uid == owner))
-    return PortTaken(node, protocol, port, Uid(owner), names[0][0] if names else owner)
+def _taken(work: Work) -> StoreError:
+    """Which of the claims has another owner."""
+    for node, port, claimant in work.claims:
+        where = (
+            (PortClaimRow.node == node)
+            & (PortClaimRow.protocol == port.protocol)
+            & (PortClaimRow.port == port.node)
+        )
+        for uid, epoch in work.database.rows(_owner().where(where)):
+            if (uid, epoch) != claimant:
+                named = ObjectRow.select(ObjectRow.name).where(ObjectRow.uid == uid)
+                names = [name for (name,) in work.database.rows(named)]
+                return PortTaken(node, port.protocol, port.node, Uid(uid), *names or [uid])
+    return BadPlan("a machine would claim one port twice")
+
+
+def _owner() -> Any:
+    return PortClaimRow.select(PortClaimRow.uid, PortClaimRow.epoch)
 
 
 def _prune(work: Work) -> None:

@@ -9,7 +9,7 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,16 @@ class Database:
         """Inside `write` or `read`: the rows of a SELECT as tuples."""
         return list(query.tuples().execute(self._peewee))
 
+    def insert(self, table: type[peewee.Model], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Inside `write`: rows of the same columns, quickly. Raises sqlite3.IntegrityError."""
+        if rows:
+            columns = ", ".join(rows[0])
+            marks = ", ".join("?" * len(rows[0]))
+            name = table._meta.table_name
+            text = f"INSERT INTO {name} ({columns}) VALUES ({marks})"  # noqa: S608 - our own names
+            values = [tuple(row.values()) for row in rows]
+            self._peewee.connection().executemany(text, values)
+
     def sql(self, text: str, parameters: Iterable[Any] = ()) -> list[Any]:
         return list(self._peewee.execute_sql(text, tuple(parameters)).fetchall())
 
@@ -93,10 +103,10 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except peewee.PeeweeException as error:
+        except (peewee.PeeweeException, sqlite3.Error) as error:
             raise self._plain(error) from error
 
-    def _plain(self, error: peewee.PeeweeException) -> StoreError:
+    def _plain(self, error: Exception) -> StoreError:
         origin = _first(error)
         name = getattr(origin, "sqlite_errorname", "")
         if name == "SQLITE_FULL":

@@ -1,7 +1,7 @@
 """What happened, in sentences, for people: bounded, the oldest go first."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 from reconciler.core.events import Event
 from reconciler.store.database import Database
@@ -18,20 +18,11 @@ class Recorded:
     event: Event
 
 
-def insert(database: Database, events: Iterable[Event]) -> None:
+def insert(database: Database, events: Sequence[Event]) -> None:
     """Inside `database.write`."""
-    last = 0
-    for event in events:
-        row = EventRow.insert(
-            at=event.at,
-            kind=event.kind,
-            name=event.name,
-            uid=event.uid,
-            reason=event.reason,
-            message=event.message,
-        )
-        last = database.run(row)
-    if last > KEPT:
+    if events:
+        database.insert(EventRow, [asdict(event) for event in events])
+        ((last,),) = database.sql("SELECT max(id) FROM event")
         database.run(EventRow.delete().where(EventRow.id <= last - KEPT))
 
 

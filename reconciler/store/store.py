@@ -96,8 +96,7 @@ class Store:
         with self._writing(revision) as work:
             if approve:
                 self.database.run(MetaRow.update(approved=work.revision))
-            for change in changes:
-                _submit(work, change)
+            _submit(work, changes)
             journal.insert(self.database, events)
         return work.revision
 
@@ -139,12 +138,12 @@ class Store:
             self._view = view
 
     def _advance(self, revision: int, term: int | None) -> int:
-        ((now, reigning),) = self.database.rows(MetaRow.select(MetaRow.revision, MetaRow.term))
+        ((now, reigning),) = self.database.sql("SELECT revision, term FROM meta")
         if term not in (None, reigning):
             raise Deposed(f"another controller took over in term {reigning}; ours was {term}")
         if now != revision:
             raise Stale(f"the store is at revision {now}, not {revision}")
-        self.database.run(MetaRow.update(revision=now + 1))
+        self.database.sql("UPDATE meta SET revision = revision + 1")
         return revision + 1
 
     def _found(self, cluster: Uid | None) -> int:
@@ -160,13 +159,16 @@ class Store:
         return int(rows[0][0])
 
 
-def _submit(work: Work, change: Change) -> None:
-    before, after = change.before, change.after
-    if before is None and after is not None:
-        work.database.run(ObjectRow.insert(object_row(after)))
-    elif after is not None:
-        work.one(ObjectRow.update(object_row(after)).where(ObjectRow.uid == after.uid), change.key)
-    elif before is not None:
-        work.one(ObjectRow.update(deleting=True).where(ObjectRow.uid == before.uid), change.key)
-    if subject := after or before:
-        work.touched.objects[change.key] = subject.uid
+def _submit(work: Work, changes: Sequence[Change]) -> None:
+    created = [change.after for change in changes if change.after and not change.before]
+    work.database.insert(ObjectRow, [object_row(item) for item in created])
+    for change in changes:
+        before, after = change.before, change.after
+        if before and after:
+            row = ObjectRow.update(object_row(after)).where(ObjectRow.uid == before.uid)
+            work.one(row, change.key)
+        elif before:
+            row = ObjectRow.update(deleting=True).where(ObjectRow.uid == before.uid)
+            work.one(row, change.key)
+        if subject := after or before:
+            work.touched.objects[change.key] = subject.uid

@@ -11,7 +11,7 @@ from manifests.scalars import Uid
 from reconciler.core.model import Key, Object, Placed, Snapshot, Stage
 from reconciler.store.database import Database
 from reconciler.store.rows import object_from, placed_from
-from reconciler.store.tables import GenerationRow, MetaRow, ObjectRow, PlacementRow
+from reconciler.store.tables import GenerationRow, ObjectRow, PlacementRow
 
 PlacementId = tuple[str, int]
 BATCH = 500
@@ -73,8 +73,8 @@ def reread(database: Database, view: View, touched: Touched) -> View:
 
 
 def _meta(database: Database) -> dict[str, Any]:
-    columns = MetaRow.select(MetaRow.cluster, MetaRow.revision, MetaRow.approved)
-    ((cluster, revision, approved),) = database.rows(columns)
+    row = database.sql("SELECT cluster, revision, approved FROM meta")
+    ((cluster, revision, approved),) = row
     return {"cluster": Uid(cluster), "revision": revision, "approved": approved}
 
 

@@ -313,10 +313,12 @@ def record(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     [
         ("nft", "delete", "table", "ip", "iaas_test"),
         ("nft", "flush", "map", "ip", "iaas_test", nftables.MAP),
+        ("nft", "flush", "set", "ip", "iaas_test", "flows"),
+        ("nft", "flush", "chain", "ip", "iaas_test", "prerouting"),
         ("iptables", "-D", "FORWARD", "1"),
         ("iptables", "-I", "FORWARD", "1", "-j", "LIBVIRT_FWI"),
     ],
-    ids=["table", "map", "rule", "order"],
+    ids=["table", "map", "set", "chain", "rule", "order"],
 )
 def test_what_somebody_breaks_is_mended(site: Site, damage: tuple[str, ...]) -> None:
     clock = Clock()

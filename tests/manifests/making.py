@@ -4,12 +4,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+from hypothesis import HealthCheck, settings
+
 from manifests.load import load_text
 from manifests.problem import Problem
 from manifests.validate import validate_documents
 
 FILE = "cluster.yaml"
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").rglob("*.yaml"))
+
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""For properties: a busy test machine is no reason to fail."""
 
 MACHINE = """\
 apiVersion: iaas/v1

@@ -17,7 +17,7 @@ from manifests.guard import Limits, read
 from manifests.load import load_text
 from manifests.plain import FIRST, VALUES, Bent, plain
 from manifests.positions import positions_of
-from tests.manifests.making import assert_says
+from tests.manifests.making import assert_says, patient
 
 FILE = "x.yaml"
 MERGE_BOMB = "a: &a {x: 1}\n" + "".join(
@@ -258,6 +258,7 @@ PIECES = st.sampled_from(SIGNS + WORDS)
 YAMLISH = st.lists(PIECES, max_size=40).map("".join)
 
 
+@patient
 @given(st.one_of(st.text(), st.binary(), YAMLISH))
 @example("'" * 5)
 @example("\x80")
@@ -268,6 +269,7 @@ def test_no_text_raises(source: str | bytes) -> None:
         assert document.positions.values
 
 
+@patient
 @given(YAMLISH)
 def test_what_is_accepted_is_what_pyyaml_would_load(text: str) -> None:
     documents, problems = load_text(text, FILE)
@@ -290,6 +292,7 @@ DATA = st.recursive(
 )
 
 
+@patient
 @given(st.dictionaries(st.text("abcXYZ é-", min_size=1), DATA))
 def test_ordinary_data_survives(data: dict[str, Any]) -> None:
     for text in (yaml.safe_dump(data, allow_unicode=False), json.dumps(data)):
@@ -300,6 +303,7 @@ def test_ordinary_data_survives(data: dict[str, Any]) -> None:
         assert all("means" in item.message or "number" in item.message for item in problems)
 
 
+@patient
 @given(st.text("0123456789.-+_:eExoabfnyTZ ", max_size=12))
 def test_a_plain_scalar_means_what_pyyaml_says_or_is_refused(text: str) -> None:
     text = text.strip()

@@ -20,7 +20,7 @@ from manifests.load import load_text
 from manifests.problem import Fault, did_you_mean
 from manifests.scalars import Address, Cpus, Memory, Name, Port, Protocol, Sha256
 from manifests.validate import parse_set, validate, validate_documents
-from tests.manifests.making import MACHINE, assert_says, document, machine, problems_of
+from tests.manifests.making import MACHINE, assert_says, document, machine, patient, problems_of
 
 NAMES = [
     ("M22-line-end", '"web\\n"'),
@@ -350,11 +350,13 @@ SPEC_FIELDS = st.sampled_from(
 )
 
 
+@patient
 @given(JSON)
 def test_no_data_raises(data: Any) -> None:
     assert validate(data)
 
 
+@patient
 @given(st.sampled_from(sorted(KINDS)), st.dictionaries(SPEC_FIELDS, JSON), JSON)
 def test_no_spec_raises(kind: str, spec: Any, labels: Any) -> None:
     validate(document(kind, spec, labels=labels))
@@ -420,6 +422,7 @@ MANIFESTS = st.one_of(
 )
 
 
+@patient
 @given(MANIFESTS)
 def test_a_manifest_survives_being_written_and_read(manifest: Manifest) -> None:
     data = document_of(manifest)
@@ -427,6 +430,7 @@ def test_a_manifest_survives_being_written_and_read(manifest: Manifest) -> None:
     assert manifest_from(data) == manifest
 
 
+@patient
 @given(MANIFESTS)
 def test_a_manifest_survives_yaml(manifest: Manifest) -> None:
     parsed, problems = read(json.dumps(document_of(manifest)), "f")

@@ -6,6 +6,9 @@ from reconciler.core.model import Object
 from reconciler.core.passes.draft import Draft
 from reconciler.core.plan import Forget
 
+SHOWN = 5
+"""Machines named in an explanation; the rest is counted."""
+
 
 def forget(draft: Draft) -> None:
     """Deleted objects of which nothing is left, machines before what they use."""
@@ -44,7 +47,10 @@ def _node_holder(draft: Draft, item: Object, _: set[str]) -> str:
 
 def _held(what: str, names: Iterable[str]) -> str:
     found = sorted(names)
-    return f"{what} {', '.join(found[:5])} still uses it" if found else ""
+    if len(found) < 2:
+        return f"{what} {found[0]} still uses it" if found else ""
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return f"{what}s {', '.join(found[:SHOWN])}{more} still use it"
 
 
 HOLDERS: dict[str, Callable[[Draft, Object, set[str]], str]] = {
