@@ -82,6 +82,7 @@ class Agent:
             cpus=host.cpus,
             memory=host.memory,
             version=host.version,
+            drivers=tuple(self._engine(type_) for type_ in engines),
         )
 
     @property

@@ -81,6 +81,10 @@ class ImageCache:
         flight.set_result(path)
         return path
 
+    def drop(self, image: ImageRef) -> None:
+        """Remove an image; gone already is fine."""
+        (self._directory / image.sha256).unlink(missing_ok=True)
+
     def keep(self, digests: Collection[str]) -> list[Sha256]:
         """Remove every image whose digest is not in `digests`; the digests removed."""
         removed = []

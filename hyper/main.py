@@ -107,6 +107,8 @@ def run(options: argparse.Namespace) -> None:
         purge(ledger, drivers, engines.publisher(options.state), options.state)
         return
     token = token_from(options.token_file)
+    placements = ledger.entry.assignment.run if ledger.entry.assignment else ()
+    images.keep({placement.image.sha256 for placement in placements})
     me = Host(
         boot=secrets.token_hex(8), cpus=host.cpus(), memory=host.memory(), version=program_version()
     )

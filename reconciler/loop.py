@@ -15,7 +15,7 @@ from reconciler.core.events import events_of, events_of_reports
 from reconciler.core.model import Snapshot
 from reconciler.core.plan import Plan
 from reconciler.core.reconcile import reconcile
-from reconciler.store import Stale
+from reconciler.store import Deposed, Stale, StoreFailed
 
 log = logging.getLogger("reconciler")
 
@@ -69,6 +69,8 @@ class Loop:
                     await asyncio.sleep(0)
                 pause = 0.0
                 await wake.wait()
+            except (Deposed, StoreFailed):
+                raise  # another controller leads, or the disk cannot be trusted: end this process
             except Exception:
                 pause = min(LONGEST_PAUSE, 2 * pause + 0.5)
                 log.exception("a pass failed; trying again in %.1f s", pause)

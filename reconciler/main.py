@@ -7,7 +7,9 @@ import signal
 import sys
 import time
 import uuid
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from manifests.scalars import Name, Uid
 from manifests.tokens import TokenError, token_from
@@ -25,6 +27,8 @@ from reconciler.store import Store, StoreError
 from reconciler.submit import Desk
 
 log = logging.getLogger("reconciler")
+
+TIDY_SECONDS = 3600
 
 HELP = """\
 The control plane: keeps what shall exist, decides, and brings decisions to the agents. Ending it
@@ -101,24 +105,34 @@ async def run(options: argparse.Namespace) -> None:
         images_token=agent_token,
     )
     print(f"ready http://{address}:{port}", flush=True)
+    loop, fleet = Loop(cluster, term, time.time), Fleet(cluster, base, agent_token)
     try:
-        await until_told(Loop(cluster, term, time.time), Fleet(cluster, base, agent_token))
+        await until_told(loop.run(), fleet.run(), tidy(cluster, library))
     finally:
         await asyncio.to_thread(server.stop)
         store.close()
 
 
-async def until_told(loop: Loop, fleet: Fleet) -> None:
-    """Reconcile and talk to the fleet until SIGTERM or SIGINT, or until one of them gives up."""
+async def tidy(cluster: Cluster, library: Library) -> None:
+    """Drop the bytes of images that no object names, now and then."""
+    while True:
+        images = cluster.snapshot().of_kind("Image")
+        needed = {str(item.image.sha256) for item in images}
+        await asyncio.to_thread(library.keep, needed, now=time.time())
+        await asyncio.sleep(TIDY_SECONDS)
+
+
+async def until_told(*jobs: Coroutine[Any, Any, None]) -> None:
+    """Run the jobs until SIGTERM or SIGINT, or until one of them gives up."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    tasks = [asyncio.create_task(loop.run()), asyncio.create_task(fleet.run())]
-    ended = asyncio.gather(*tasks)
-    waiting = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({ended, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    if ended.done():
-        ended.result()
-    ended.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    work: list[asyncio.Future[Any]] = [asyncio.ensure_future(job) for job in jobs]
+    told = asyncio.ensure_future(stop.wait())
+    await asyncio.wait([*work, told], return_when=asyncio.FIRST_COMPLETED)
+    failed = [task for task in work if task.done()]
+    for task in (*work, told):
+        task.cancel()
+    await asyncio.gather(*work, told, return_exceptions=True)
+    for task in failed:
+        task.result()

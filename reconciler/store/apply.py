@@ -1,7 +1,7 @@
 """How each operation of a plan is written: one table. Nothing is decided here."""
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from reconciler.store.database import Database
 from reconciler.store.errors import BadPlan, PortTaken, StoreError
 from reconciler.store.rows import placement_row
 from reconciler.store.tables import GenerationRow, ObjectRow, PlacementRow, PortClaimRow
-from reconciler.store.view import PlacementId, Touched
+from reconciler.store.view import PlacementId, Touched, batches
 
 REMEMBERED = 10_000
 """So many gone placements of forgotten machines are kept; of others, the last on each node."""
@@ -184,7 +184,7 @@ def _prune(work: Work) -> None:
         & (other.stage == Stage.GONE)
         & (other.epoch > PlacementRow.epoch)
     )
-    for uids in _chunks({uid for _, uid in work.touched.gone}):
+    for uids in batches({uid for _, uid in work.touched.gone}):
         mine = PlacementRow.uid.in_(uids)
         work.database.run(PlacementRow.delete().where(gone & mine & peewee.fn.EXISTS(higher)))
     _prune_oldest(work)
@@ -206,8 +206,3 @@ def _prune_oldest(work: Work) -> None:
     keys = work.database.rows(PlacementRow.select(PlacementRow.node, PlacementRow.uid).where(old))
     work.database.run(PlacementRow.delete().where(old))
     work.touched.gone.update(keys)
-
-
-def _chunks(values: Iterable[str]) -> Iterable[list[str]]:
-    ordered = sorted(values)
-    return (ordered[start : start + 500] for start in range(0, len(ordered), 500))

@@ -82,7 +82,7 @@ def _live(
     database: Database, live: dict[PlacementId, Placed], touched: Touched
 ) -> dict[PlacementId, Placed]:
     rows: list[tuple[object, ...]] = []
-    for uids in _batches({uid for uid, _ in touched.placements}):
+    for uids in batches({uid for uid, _ in touched.placements}):
         rows += database.rows(PlacementRow.select().where(PlacementRow.uid.in_(uids)))
     result = dict(live)
     found = {(row[0], row[1]): row for row in sorted(rows, key=_order)}
@@ -103,7 +103,7 @@ def _order(row: tuple[object, ...]) -> tuple[object, ...]:
 def _objects(database: Database, before: Snapshot, touched: Touched) -> dict[Key, Object]:
     objects = dict(before.objects)
     found: dict[Key, Object] = {}
-    for uids in _batches(touched.objects.values()):
+    for uids in batches(touched.objects.values()):
         rows = database.rows(ObjectRow.select().where(ObjectRow.uid.in_(uids)))
         found.update((item.key, item) for item in map(object_from, rows))
     for key in touched.objects:
@@ -129,7 +129,7 @@ def _gone_again(
     database: Database, before: Snapshot, touched: Touched
 ) -> dict[tuple[str, str], int]:
     gone = {key: epoch for key, epoch in before.gone.items() if key not in touched.gone}
-    for uids in _batches({uid for _, uid in touched.gone}):
+    for uids in batches({uid for _, uid in touched.gone}):
         rows = database.rows(_gone().where(PlacementRow.uid.in_(uids)))
         gone.update({(node, uid): epoch for node, uid, epoch in _ascending(rows)})
     return gone
@@ -137,14 +137,14 @@ def _gone_again(
 
 def _generations(database: Database, before: Snapshot, touched: Touched) -> dict[str, int]:
     generations = dict(before.generations)
-    for nodes in _batches(touched.nodes):
+    for nodes in batches(touched.nodes):
         generations.update(
             database.rows(GenerationRow.select().where(GenerationRow.node.in_(nodes)))
         )
     return generations
 
 
-def _batches(values: Iterable[str]) -> Iterator[list[str]]:
+def batches(values: Iterable[str]) -> Iterator[list[str]]:
     """Sorted, and few enough for one statement."""
     ordered = sorted(values)
     for start in range(0, len(ordered), BATCH):

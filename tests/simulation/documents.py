@@ -20,7 +20,7 @@ Document = dict[str, Any]
 NODES = ("n1", "n2", "n3")
 IMAGES = {"box": "docker", "cup": "docker", "disk": "libvirt", "drum": "libvirt"}
 MACHINES = tuple(f"m{number}" for number in range(1, 11))
-PORTS = ("8080:80/tcp", "8081:80/tcp", "8082:80/tcp", "8080:53/udp")
+PORTS = ("8080:80/tcp", "8081:80/tcp", "8082:80/tcp", "8083:53/udp")
 
 
 @cache
@@ -77,6 +77,19 @@ def machine(rng: random.Random, name: str) -> Document:
         if rng.random() < chance:
             vary(rng, made, field)
     return made
+
+
+def unpinned(machines: list[Document]) -> list[Document]:
+    """The same, without the pins that make two want one port of one node: a set may not say so."""
+    used: set[tuple[str, str]] = set()
+    for made in machines:
+        spec = made["spec"]
+        wanted = {(spec.get("node", ""), port.replace(":53", ":80")) for port in spec.get("ports", ())}
+        if "node" in spec and used & wanted:
+            del spec["node"]
+        else:
+            used |= wanted
+    return machines
 
 
 FIELDS = (

@@ -52,6 +52,7 @@ class Outsider:
         self.strangers += 1
         name = f"stranger-{self.strangers}"
         self.faults.did("stranger")
+        node.gaps.add(engine.type)  # events tell of our own machines only
         if self.rng.random() < 0.5:
             with engine.from_outside():
                 engine.add_foreign(name)

@@ -74,7 +74,7 @@ class World:
                 self.store_full = True
                 error = sqlite3.OperationalError("database or disk is full")
                 error.sqlite_errorname = "SQLITE_FULL"
-                raise peewee.OperationalError(error)
+                raise peewee.OperationalError(error, *error.args) from error
             return run(query)
 
         database.run = faulty  # type: ignore[method-assign]

@@ -1,0 +1,327 @@
+"""What can happen next: one function per kind of event, and how likely each is.
+
+Each gives the line for the log, or "" where it cannot happen now.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from hyper.core.admission import Refusal
+from hyper.ledger import LedgerError
+from manifests.codec import load
+from manifests.wire import Exchange
+from reconciler.store import Deposed, StoreError
+from tests.simulation.control import Answer, Controller, Question
+from tests.simulation.faults import Crashed
+from tests.simulation.node import SimNode, shown
+from tests.simulation.oracle import demand
+from tests.simulation.users import Request, call
+from tests.simulation.world import World
+
+Event = Callable[[World], str]
+
+
+def pass_(world: World) -> str:
+    return reconcile(world, world.controller) if world.controller else ""
+
+
+def reconcile(world: World, controller: Controller) -> str:
+    """One pass of a controller, perhaps of one that is no longer in charge."""
+    revision = controller.store.snapshot().revision
+    try:
+        controller.meet()
+        changed = controller.loop.step()
+    except Crashed:
+        world.controller_crashed(controller)
+        return f"controller {controller.term} crashed in a write"
+    except Deposed:
+        demand(controller is not world.controller, "S3: the reigning controller was deposed")
+        world.deposed.remove(controller)
+        return f"controller {controller.term} is deposed"
+    except StoreError as error:
+        demand(world.store_full, f"the store failed: {error}")
+        return f"controller {controller.term}: {error}"
+    now = controller.store.snapshot().revision
+    demand(
+        controller is world.controller or now == revision,
+        f"S3: controller {controller.term} committed after another took over",
+    )
+    controller.meet()
+    return f"controller {controller.term} passes, revision {now}" if changed else ""
+
+
+def ask(world: World) -> str:
+    controller = world.controller
+    if world.deposed and world.rng.random() < 0.3:
+        controller = world.rng.choice(world.deposed)
+    if controller is None:
+        return ""
+    controller.meet()
+    free = [link for link in controller.sessions if link not in controller.open]
+    if not free:
+        return ""
+    question = controller.ask(world.rng.choice(free))
+    return send(world, question)
+
+
+def send(world: World, question: Question) -> str:
+    """Onto the wire: lost, or there once or twice."""
+    fate = ""
+    if world.faults.hit("question lost"):
+        fate = ", lost"
+    else:
+        world.questions.append(question)
+        if world.faults.hit("question doubled"):
+            world.questions.append(question)
+            fate = ", doubled"
+    told = json.loads(question.text).get("assignment")
+    what = f"assignment {told['generation']}" if told else "what is new"
+    sender = question.sender.term
+    return f"controller {sender} asks {question.link[0]} #{question.errand}: {what}{fate}"
+
+
+def arrive(world: World) -> str:
+    if not world.questions:
+        return ""
+    question = world.questions.pop(world.rng.randrange(len(world.questions)))
+    return deliver(world, question)
+
+
+def deliver(world: World, question: Question) -> str:
+    node = world.by_address.get(question.link[1])
+    head = f"question #{question.errand} reaches {question.link[0]}"
+    if node is None or node.agent is None:
+        return head + refuse(world, question, "connection refused")
+    try:
+        if node.agent.exchange(load(Exchange, json.loads(question.text))):
+            node.dirty = True
+    except (Refusal, LedgerError) as error:
+        return head + refuse(world, question, str(error))
+    world.held.append(question)
+    return head
+
+
+def refuse(world: World, question: Question, error: str) -> str:
+    world.answers.append(Answer(question, "", 0, error))
+    return f": {error}"
+
+
+def answer(world: World) -> str:
+    if not world.held:
+        return ""
+    question = world.held.pop(world.rng.randrange(len(world.held)))
+    reply = answered(world, question)
+    if reply is None:
+        return ""
+    if world.faults.hit("answer lost"):
+        return f"the answer to #{question.errand} is lost"
+    world.answers += [reply] * (2 if world.faults.hit("answer doubled") else 1)
+    return f"{question.link[0]} answers #{question.errand}"
+
+
+def answered(world: World, question: Question) -> Answer | None:
+    node = world.by_address[question.link[1]]
+    if node.agent is None:
+        return None
+    world.taken += 1
+    return Answer(question, world.report_text(node), world.taken)
+
+
+def hear(world: World) -> str:
+    if not world.answers:
+        return ""
+    return heard(world, world.answers.pop(world.rng.randrange(len(world.answers))))
+
+
+def heard(world: World, reply: Answer) -> str:
+    controller = reply.question.sender
+    if controller is not world.controller and controller not in world.deposed:
+        return ""
+    controller.hear(reply, world.parsed(reply.text) if reply.text else None)
+    return f"controller {controller.term} hears the answer to #{reply.question.errand}"
+
+
+def give_up(world: World) -> str:
+    controller = world.controller
+    if controller is None or not controller.open:
+        return ""
+    link = world.rng.choice(list(controller.open))
+    if world.rng.random() < 0.3:
+        controller.cut_short(link)
+        return f"controller {controller.term} has something newer for {link[0]}"
+    controller.give_up(link)
+    return f"controller {controller.term} gets no answer from {link[0]}"
+
+
+def work(world: World) -> str:
+    """Something that one host can do now."""
+    node = world.rng.choice(world.nodes)
+    acts = [act for act, able in ACTS if able(node)]
+    return world.rng.choice(acts)(world, node) if acts else ""
+
+
+def _tick(world: World, node: SimNode) -> str:
+    before = len(node.pending)
+    node.tick()
+    return f"{node.host} ticks: {', '.join(map(shown, node.pending[before:])) or 'nothing'}"
+
+
+def _perform(world: World, node: SimNode) -> str:
+    return f"{node.host} does {node.perform(world.rng.randrange(len(node.pending)))}"
+
+
+def _finish(world: World, node: SimNode) -> str:
+    step = node.finish(world.rng.randrange(len(node.done)))
+    return f"{node.host} knows the end of {shown(step)}"
+
+
+def _notice(world: World, node: SimNode) -> str:
+    index = world.rng.randrange(len(node.notices))
+    type_, handle = node.notices[index]
+    node.hear(index)
+    return f"{node.host} is told of {type_} {handle or 'anything'}"
+
+
+ACTS: tuple[tuple[Callable[[World, SimNode], str], Callable[[SimNode], bool]], ...] = (
+    (_tick, SimNode.due),
+    (_perform, lambda node: bool(node.pending)),
+    (_finish, lambda node: bool(node.done)),
+    (_notice, lambda node: bool(node.notices) and node.agent is not None),
+)
+
+
+def repair(world: World) -> str:
+    node = world.rng.choice(world.nodes)
+    broken = sorted(node.gaps - node.down)
+    if not broken or node.agent is None or not node.bound:
+        return ""
+    node.repair(broken[0])
+    return f"{node.host}: the stream of {broken[0]} works again"
+
+
+def engine(world: World) -> str:
+    """An engine goes down or comes back."""
+    node = world.rng.choice(world.nodes)
+    if node.down:
+        type_ = node.down.pop()
+        node.gaps.add(type_)
+        return f"{node.host}: {type_} answers again"
+    if not world.faults.hit("engine down"):
+        return ""
+    type_ = world.rng.choice(list(node.engines))
+    node.down.add(type_)
+    return f"{node.host}: {type_} is down"
+
+
+def land(world: World) -> str:
+    node = world.rng.choice(world.nodes)
+    if not node.late:
+        return ""
+    step = node.late.pop(world.rng.randrange(len(node.late)))
+    node.land(step)
+    world.faults.did("late effect")
+    return f"{node.host}: a dead caller's {shown(step)} is done"
+
+
+def wait(world: World) -> str:
+    spans = ((0.01, 0.5), (0.5, 3), (0.5, 3), (3, 15), (15, 90))
+    world.now += world.rng.uniform(*world.rng.choice(spans))
+    return "time passes"
+
+
+def agent(world: World) -> str:
+    """An agent ends, or starts again; seldom the whole host does."""
+    node = world.rng.choice(world.nodes)
+    if node.agent is None:
+        node.start()
+        return f"{node.host}: the agent starts"
+    if world.rng.random() < 0.75:
+        return ""
+    if world.rng.random() < 0.25:
+        node.reboot()
+        world.faults.did("host reboot")
+        return f"{node.host} reboots"
+    node.crash()
+    world.faults.did("agent crash")
+    return f"{node.host}: the agent crashes"
+
+
+def controller(world: World) -> str:
+    """The controller ends, starts, or is taken for dead while it is only slow."""
+    old = world.controller
+    if old is not None and world.rng.random() < 0.6:
+        return ""
+    if old is not None and world.rng.random() < 0.5:
+        world.controller = None
+        world.faults.did("controller crash")
+        return f"controller {old.term} crashes"
+    if old is not None:
+        world.deposed.append(old)
+        world.faults.did("second controller")
+    try:
+        new = world.new_controller()
+    except (Crashed, StoreError):
+        world.controller = None
+        return "a controller crashed at its start"
+    return f"controller {new.term} starts{', beside the old one' if old else ''}"
+
+
+def deposed(world: World) -> str:
+    """A controller that does not know of the new one goes on."""
+    return reconcile(world, world.rng.choice(world.deposed)) if world.deposed else ""
+
+
+def user(world: World) -> str:
+    if world.controller is None:
+        return ""
+    request = world.users.next(world.controller.store.snapshot())
+    return hand_in(world, request) if request else ""
+
+
+def hand_in(world: World, request: Request) -> str:
+    assert world.controller is not None
+    named = [f"{it['kind'][0]}:{it['metadata']['name']}" for it in request.documents]
+    named += [f"-{name}" for _, name in request.deletes]
+    prune = " prune" if request.body and request.body.get("prune") else ""
+    told = world.users.send(world.controller, request)
+    return f"user {request.method} {request.path} {' '.join(named)}{prune}: {told}"
+
+
+def look(world: World) -> str:
+    if world.controller is None:
+        return ""
+    kind = world.rng.choice(("machines", "machines", "nodes"))
+    status, body = call(world.controller.app, Request("GET", f"/iaas/{kind}"))
+    demand(status == 200, f"API: GET {kind} gives {status}")
+    found = json.loads(body)
+    if kind == "machines":
+        world.saying.shown(world.controller, found)
+    states = " ".join(f"{it['name']}={it['state']}" for it in found)
+    return f"user sees {states}"
+
+
+def outside(world: World) -> str:
+    return world.outsider.act(world.nodes)
+
+
+EVENTS: tuple[tuple[Event, float], ...] = (
+    (work, 40),
+    (pass_, 10),
+    (ask, 9),
+    (arrive, 10),
+    (answer, 10),
+    (hear, 10),
+    (give_up, 1),
+    (repair, 2),
+    (engine, 1.5),
+    (land, 1),
+    (wait, 4),
+    (agent, 1.5),
+    (controller, 0.8),
+    (deposed, 1.5),
+    (user, 3),
+    (look, 0.7),
+    (outside, 2),
+)
