@@ -103,10 +103,10 @@ class Agent:
 
     def _vacant(self) -> bool:
         """Whether nothing binds the agent to its cluster and name any more."""
-        mine = self.assignment
-        idle = mine is None or not (mine.run or mine.leaving)
+        idle = self.assignment is None or not self.assignment.run
+        busy = any(isinstance(step, MACHINE_STEPS) for step, _ in self._busy.values())
         known = all(engine.known for engine in self._views.engines.values())
-        return idle and known and not any(self._views.instances())
+        return idle and not busy and known and not any(self._views.instances())
 
     def notify(self, type_: MachineType, handle: str | None) -> None:
         """The engine says that something changed: one instance, or (None) anything."""
@@ -324,7 +324,9 @@ class Agent:
             engine.looked(outcome.view, outcome.ticket)
             if outcome.view.error:
                 self._look_again(step.type, now)
-        elif step.handle is not None and not outcome.error:
+        elif outcome.error:
+            self._look_again(step.type, now)  # what was to be seen here is told only once
+        elif step.handle is not None:
             engine.inspected(step.handle, outcome.instance, outcome.ticket)
 
     def _look_again(self, type_: MachineType, now: float) -> None:

@@ -5,10 +5,11 @@ domain nobody has heard of is ours. Not here: what a change means.
 """
 
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 import libvirt
 
@@ -16,6 +17,9 @@ from hyper.drivers import DriverError, EngineDown, Notify
 
 RETRY = (0.2, 5.0)
 """Seconds between attempts to reconnect: the first, and at most."""
+SETTLE = (2.0, 10.0)
+"""Seconds after connecting when everything is to be looked at again: a libvirtd that has just
+started finds its VMs one by one, and tells nobody of those that die before it has."""
 JOIN_SECONDS = 4.0
 
 
@@ -71,12 +75,22 @@ class Watch:
         self._keeper.start()
 
     def _keep(self) -> None:
+        looks = self._settling()
         while not self._closing.is_set():
-            handle = self._doubtful.get()
+            try:
+                handle = self._doubtful.get(timeout=_until(looks))
+            except Empty:
+                looks.pop(0)
+                self._all()
+                continue
             if self._lost:
                 self._come_back()
+                looks = self._settling()
             elif handle is not None:
                 self._ask(handle)
+
+    def _settling(self) -> list[float]:
+        return [time.monotonic() + seconds for seconds in SETTLE]
 
     def _come_back(self) -> None:
         pause, longest = RETRY
@@ -88,6 +102,9 @@ class Watch:
                 self._lost = True
                 self._closing.wait(pause)
                 pause = min(2 * pause, longest)
+        self._all()
+
+    def _all(self) -> None:
         if (notify := self._notify) is not None:
             notify(None)
 
@@ -106,3 +123,7 @@ class Watch:
         self._doubtful.put(None)
         if self._keeper is not None and self._keeper is not threading.current_thread():
             self._keeper.join(JOIN_SECONDS)
+
+
+def _until(moments: list[float]) -> float | None:
+    return max(0.0, moments[0] - time.monotonic()) if moments else None

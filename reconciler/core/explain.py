@@ -52,11 +52,15 @@ def _lines(after: Snapshot, changes: tuple[Change, ...], plan: Plan) -> Iterator
         yield _line(after, change, placed, reasons)
     # What follows from the changes for machines that were not submitted: a new image, a lost node.
     for op in plan.operations:
-        key = ("Machine", str(op.name)) if isinstance(op, Retire) else None
-        if key and key not in named and key in after.objects:
-            yield PlanLine(
-                action=Action.REPLACE, kind=key[0], name=key[1], reason=reasons.get(key, "")
-            )
+        if isinstance(op, Retire) and ("Machine", op.name) not in named and _replaces(after, op):
+            reason = op.reason.removeprefix("replace: ")
+            yield PlanLine(action=Action.REPLACE, kind="Machine", name=op.name, reason=reason)
+
+
+def _replaces(after: Snapshot, op: Retire) -> bool:
+    """Whether the machine goes on elsewhere: it was neither deleted before, nor is it a late one."""
+    item = after.get("Machine", op.name)
+    return item is not None and not item.deleting and (op.node, op.uid) not in after.gone
 
 
 def _reasons(plan: Plan) -> dict[Key, str]:

@@ -1,6 +1,5 @@
 """How each operation of a plan is written: one table. Nothing is decided here."""
 
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,13 +10,15 @@ from manifests.scalars import Name, Port, Uid
 from reconciler.core.model import Stage
 from reconciler.core.plan import Forget, Operation, Place, Release, Retire, Update
 from reconciler.store.database import Database
-from reconciler.store.errors import BadPlan, PortTaken, StoreError
+from reconciler.store.errors import BadPlan, Duplicate, PortTaken, StoreError
 from reconciler.store.rows import placement_row
 from reconciler.store.tables import GenerationRow, ObjectRow, PlacementRow, PortClaimRow
 from reconciler.store.view import PlacementId, Touched, batches
 
 REMEMBERED = 10_000
 """So many gone placements of forgotten machines are kept; of others, the last on each node."""
+PRUNED_EVERY = 64
+"""Revisions. Looking for what can be forgotten takes a while."""
 
 
 @dataclass(slots=True)
@@ -142,7 +143,7 @@ def _insert(work: Work) -> None:
     """New placements, then the ports of new and updated ones: ports may change hands in one plan."""
     try:
         work.database.insert(PlacementRow, work.placed)
-    except sqlite3.IntegrityError:
+    except Duplicate:
         raise BadPlan("a machine would be placed with an epoch that is used up") from None
     rows = [
         {"node": node, "protocol": port.protocol, "port": port.node, "uid": uid, "epoch": epoch}
@@ -150,7 +151,7 @@ def _insert(work: Work) -> None:
     ]
     try:
         work.database.insert(PortClaimRow, rows)
-    except sqlite3.IntegrityError:
+    except Duplicate:
         raise _taken(work) from None
 
 
@@ -175,7 +176,7 @@ def _owner() -> Any:
 
 
 def _prune(work: Work) -> None:
-    """Forget gone placements that nothing can ask for any more."""
+    """Forget gone placements that a later one stands for, and the oldest of forgotten machines."""
     gone = PlacementRow.stage == Stage.GONE
     other = PlacementRow.alias()
     higher = other.select(other.epoch).where(
@@ -187,22 +188,13 @@ def _prune(work: Work) -> None:
     for uids in batches({uid for _, uid in work.touched.gone}):
         mine = PlacementRow.uid.in_(uids)
         work.database.run(PlacementRow.delete().where(gone & mine & peewee.fn.EXISTS(higher)))
-    _prune_oldest(work)
+    if work.revision % PRUNED_EVERY == 0:
+        _prune_oldest(work)
 
 
 def _prune_oldest(work: Work) -> None:
-    gone = PlacementRow.stage == Stage.GONE
-    newest = PlacementRow.select(PlacementRow.since).where(gone)
-    edge = work.database.rows(
-        newest.order_by(PlacementRow.since.desc()).offset(REMEMBERED).limit(1)
-    )
-    if not edge:
-        return
-    old = (
-        gone
-        & (PlacementRow.since <= edge[0][0])
-        & PlacementRow.uid.not_in(ObjectRow.select(ObjectRow.uid))
-    )
-    keys = work.database.rows(PlacementRow.select(PlacementRow.node, PlacementRow.uid).where(old))
-    work.database.run(PlacementRow.delete().where(old))
-    work.touched.gone.update(keys)
+    oldest = """DELETE FROM placement WHERE rowid IN (
+        SELECT rowid FROM placement
+        WHERE stage = 'gone' AND uid NOT IN (SELECT uid FROM object)
+        ORDER BY since DESC, rowid DESC LIMIT -1 OFFSET ?) RETURNING node, uid"""
+    work.touched.gone.update(work.database.sql(oldest, [REMEMBERED]))

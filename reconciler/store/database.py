@@ -16,7 +16,7 @@ from typing import Any
 
 import peewee
 
-from reconciler.store.errors import StoreError, StoreFailed, StoreFull, StoreLocked
+from reconciler.store.errors import Duplicate, StoreError, StoreFailed, StoreFull, StoreLocked
 
 MEMORY = ":memory:"
 LOST = ("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB")
@@ -87,14 +87,17 @@ class Database:
         return list(query.tuples().execute(self._peewee))
 
     def insert(self, table: type[peewee.Model], rows: Sequence[Mapping[str, Any]]) -> None:
-        """Inside `write`: rows of the same columns, quickly. Raises sqlite3.IntegrityError."""
+        """Inside `write`: rows of the same columns, quickly. Raises Duplicate."""
         if rows:
             columns = ", ".join(rows[0])
             marks = ", ".join("?" * len(rows[0]))
             name = table._meta.table_name
             text = f"INSERT INTO {name} ({columns}) VALUES ({marks})"  # noqa: S608 - our own names
             values = [tuple(row.values()) for row in rows]
-            self._peewee.connection().executemany(text, values)
+            try:
+                self._peewee.connection().executemany(text, values)
+            except sqlite3.IntegrityError as error:
+                raise Duplicate(f"{self.path}: {error}") from error
 
     def sql(self, text: str, parameters: Iterable[Any] = ()) -> list[Any]:
         return list(self._peewee.execute_sql(text, tuple(parameters)).fetchall())
@@ -147,12 +150,11 @@ def _claim(path: Path) -> int:
 
 
 def _create(path: Path) -> None:
-    """An empty file that only we may read; the directory remembers it after a power cut."""
+    """An empty file that only we may read; its directories remember it after a power cut."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     os.fchmod(file, 0o600)
     os.close(file)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    for directory in (path.parent, path.parent.parent):
+        opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.fsync(opened)
+        os.close(opened)

@@ -4,6 +4,7 @@ StoreError
 ├── Stale         the store has moved on: take a new snapshot and decide again
 ├── Deposed       another controller has taken over: stop
 ├── PortTaken     a port has another owner
+├── Duplicate     a row is there already
 ├── BadPlan       the plan does not fit the store: a defect of the planner
 ├── StoreLocked   another process has the file
 ├── StoreFull     the disk is full; heals by itself once there is room
@@ -33,6 +34,10 @@ class PortTaken(StoreError):
         self.protocol = protocol
         self.port = port
         self.owner = owner
+
+
+class Duplicate(StoreError):
+    """Seen by the store alone, which knows what it means."""
 
 
 class BadPlan(StoreError):

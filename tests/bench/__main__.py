@@ -1,6 +1,7 @@
 """`make bench`: prints the table. Options: --rounds N (3), --counts 1,10,50, --idle SECONDS (30)."""
 
 import argparse
+import contextlib
 import statistics
 import subprocess
 import sys
@@ -46,7 +47,8 @@ def bench(archive: Path, counts: list[int], rounds: int, idle: float) -> None:
     finally:
         for rival in reversed(rivals):
             rival.close()
-        client.images.remove(image, force=True)
+        with contextlib.suppress(docker.errors.ImageNotFound):
+            client.images.remove(image, force=True)
         client.close()
 
 

@@ -26,7 +26,7 @@ class Floor:
         )
 
     def remove(self) -> float:
-        mine = self._client.containers.list(all=True, filters={"label": LABEL})
+        mine = self._client.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True)
         return timed(lambda: list(self._pool.map(lambda it: it.remove(force=True, v=True), mine)))
 
     def restart(self) -> float:

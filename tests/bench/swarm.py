@@ -32,7 +32,7 @@ class Swarm:
     def remove(self) -> float:
         start = time.perf_counter()
         self._client.services.get(SERVICE).remove()
-        self._until(lambda: not self._client.containers.list(all=True, filters={"label": LABEL}))
+        self._until(lambda: not self._client.api.containers(all=True, filters={"label": LABEL}))
         return time.perf_counter() - start
 
     def restart(self) -> float:

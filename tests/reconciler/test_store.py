@@ -1,22 +1,13 @@
-"""The store: durable, fenced, exclusive, and silent when nothing changes."""
+"""The store: fenced, whole or not at all, and silent when nothing changes."""
 
-import os
-import shutil
-import signal
-import sqlite3
-import stat
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from manifests.scalars import Name
 from reconciler.core.desired import Change
-from reconciler.core.events import Event
-from reconciler.core.model import Object, Stage
-from reconciler.core.plan import Forget, Release, Retire, Update
+from reconciler.core.model import Stage
+from reconciler.core.plan import Forget, Update
 from reconciler.store import (
     BadPlan,
     Database,
@@ -25,38 +16,11 @@ from reconciler.store import (
     Stale,
     Store,
     StoreError,
-    StoreFull,
-    StoreLocked,
 )
 from reconciler.store import apply as operations
 from reconciler.store import events as journal
-from reconciler.store.migrations import STEPS
+from tests.reconciler.stores import event, filled, gone, leaving, stored
 from tests.reconciler.world import create, image, machine, node, placing, plan, uid
-
-
-def stored(store: Store, name: str) -> Object:
-    return store.snapshot().objects["Machine", name]
-
-
-def filled(*documents: dict[str, object]) -> tuple[Store, int]:
-    """A store with these documents, and its revision."""
-    store = Store()
-    store.take_term()
-    changes = [create(number, data) for number, data in enumerate(documents, 1)]
-    return store, store.submit(changes, revision=1)
-
-
-def leaving(item: Object, epoch: int = 1, where: str = "node1") -> Retire:
-    return Retire(name=item.name, uid=item.uid, epoch=epoch, node=Name(where), reason="test")
-
-
-def gone(item: Object, epoch: int = 1, where: str = "node1") -> Release:
-    return Release(name=item.name, uid=item.uid, epoch=epoch, node=Name(where), reason="test")
-
-
-def event(name: str, at: float = 1.0) -> Event:
-    return Event(at=at, kind="Machine", name=name, uid="", reason="Tested", message="a test")
-
 
 # -- desired state ---------------------------------------------------------------------------------
 
@@ -231,6 +195,7 @@ def test_only_the_last_of_gone_placements_is_kept_while_the_machine_exists() -> 
 
 def test_gone_placements_of_forgotten_machines_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operations, "REMEMBERED", 3)
+    monkeypatch.setattr(operations, "PRUNED_EVERY", 1)
     names = "abcdefgh"
     store, revision = filled(*(machine(name) for name in names))
     kept = stored(store, "a")
@@ -313,115 +278,6 @@ def test_threads_that_submit_side_by_side_lose_nothing(tmp_path: Path) -> None:
     store.close()
 
 
-# -- the file ----------------------------------------------------------------------------------------
-
-
-def test_the_files_are_private_and_a_second_process_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "state" / "db"
-    store = Store(path)
-    store.submit([create(1, machine("web"))], revision=1)
-    modes = {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
-    assert modes == {0o600}
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    code = f"from reconciler.store import Store; Store({str(path)!r})"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert found.returncode == 1
-    assert f"StoreLocked: {path} is in use by another process; stop it first" in found.stderr
-    store.close()
-    again = Store(path)
-    assert ("Machine", "web") in again.snapshot().objects
-    again.close()
-
-
-def test_the_same_file_cannot_be_opened_twice_in_one_process(tmp_path: Path) -> None:
-    store = Store(tmp_path / "db")
-    with pytest.raises(StoreLocked):
-        Store(tmp_path / "db")
-    store.close()
-
-
-def test_the_cluster_id_is_made_once(tmp_path: Path) -> None:
-    first = Store(tmp_path / "db")
-    cluster = first.cluster
-    first.close()
-    second = Store(tmp_path / "db")
-    assert (second.cluster, second.term) == (cluster, 0)
-    second.close()
-    assert Store().cluster != cluster
-    assert Store(cluster=uid(5)).cluster == uid(5)
-
-
-def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    store = Store(tmp_path / "db")
-    store.close()
-    with sqlite3.connect(tmp_path / "db") as connection:
-        connection.execute("INSERT INTO migration VALUES (?)", [len(STEPS) + 1])
-    connection.close()
-    with pytest.raises(StoreError, match="newer version of this program"):
-        Store(tmp_path / "db")
-    with pytest.raises(StoreError, match="newer version of this program"):  # the lock was let go
-        Store(tmp_path / "db")
-
-
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "db").write_bytes(b"not a database, but long enough to look like one" * 100)
-    with pytest.raises(StoreError, match="file is not a database"):
-        Store(tmp_path / "db")
-
-
-def test_a_place_that_cannot_be_written_is_refused_in_plain_words(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"Not a directory|File exists"):
-        Store(tmp_path / "file" / "db")
-
-
-WRITER = """
-import sys
-from reconciler.store import Store
-from tests.reconciler.world import create, machine
-store = Store(sys.argv[1])
-number = revision = store.snapshot().revision
-while True:
-    number += 1
-    revision = store.submit([create(number, machine(f"m{number}"))], revision=revision)
-    print(number, flush=True)
-"""
-
-
-def test_nothing_that_was_acknowledged_is_lost_when_the_process_is_killed(tmp_path: Path) -> None:
-    acknowledged: set[str] = set()
-    for round_ in range(5):
-        with subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path / "db")],
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[2],
-        ) as process:
-            assert process.stdout is not None
-            for _ in range(10 + 7 * round_):
-                acknowledged.add(f"m{process.stdout.readline().strip()}")
-            os.kill(process.pid, signal.SIGKILL)
-            acknowledged |= {f"m{line.strip()}" for line in process.stdout if line.endswith("\n")}
-        store = Store(tmp_path / "db")
-        names = {name for _, name in store.snapshot().objects}
-        assert acknowledged <= names
-        assert len(names - acknowledged) <= round_ + 1  # the one in flight, each time
-        store.close()
-
-
-def test_a_full_disk_is_not_acknowledged_and_heals() -> None:
-    store, revision = filled(machine("web"))
-    ((pages,),) = store.database.sql("PRAGMA page_count")
-    store.database.sql(f"PRAGMA max_page_count = {pages}")
-    many = [create(number, machine(f"m{number}", env={"A": "x" * 5000})) for number in range(2, 50)]
-    with pytest.raises(StoreFull, match="no room on the disk; nothing was stored"):
-        store.submit(many, revision=revision)
-    assert not store.failure
-    assert Store(store.database).snapshot() == store.snapshot()
-    store.database.sql("PRAGMA max_page_count = 1000000")
-    assert store.submit(many, revision=revision) == revision + 1
-
-
 # -- events ------------------------------------------------------------------------------------------
 
 
@@ -453,50 +309,3 @@ def test_a_database_in_memory_outlives_its_store() -> None:
     second = Store(database)
     assert second.take_term() == 2
     assert second.snapshot() == first.snapshot()
-
-
-BROKEN = """
-import sys
-from reconciler.store import Store, StoreFailed
-from tests.reconciler.world import create, machine
-store = Store(sys.argv[1])
-revision, acknowledged = store.snapshot().revision, []
-try:
-    for number in range(1, 100):
-        revision = store.submit([create(number, machine(f"m{number}"))], revision=revision)
-        acknowledged.append(f"m{number}")
-except StoreFailed as error:
-    print(error)
-assert store.failure
-try:
-    store.submit([create(999, machine("late"))], revision=revision)
-except StoreFailed:
-    print(" ".join(acknowledged))
-"""
-
-
-@pytest.mark.skipif(not shutil.which("strace"), reason="strace makes the disk fail")
-def test_a_disk_that_fails_is_not_acknowledged_and_never_written_again(tmp_path: Path) -> None:
-    command = [
-        "strace",
-        "-f",
-        "-qq",
-        "-e",
-        "trace=fdatasync",
-        "-e",
-        "inject=fdatasync:error=EIO:when=20+",
-    ]
-    found = subprocess.run(
-        [*command, "-o", "/dev/null", sys.executable, "-c", BROKEN, str(tmp_path / "db")],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    )
-    assert found.returncode == 0, found.stderr
-    message, names = found.stdout.splitlines()
-    assert "disk I/O error (SQLITE_IOERR_FSYNC)" in message
-    assert len(names.split()) > 5
-    store = Store(tmp_path / "db")
-    assert set(names.split()) <= {name for _, name in store.snapshot().objects}
-    assert ("Machine", "late") not in store.snapshot().objects
-    store.close()

@@ -119,6 +119,7 @@ def test_the_cached_snapshot_is_what_a_fresh_store_reads(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(operations, "REMEMBERED", 5)
+    monkeypatch.setattr(operations, "PRUNED_EVERY", 1)
     history = History(seed)
     for _ in range(40):
         history.step()

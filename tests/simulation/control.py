@@ -77,6 +77,8 @@ class Controller:
         self.sessions: dict[Link, Session] = {}
         self.open: dict[Link, Question] = {}
         self.taken: dict[Link, int] = {}
+        self.passed = 0
+        """The version of the signal that the last pass without changes has seen."""
         self._met: object = None
 
     def meet(self) -> Snapshot:

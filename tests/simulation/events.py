@@ -24,12 +24,17 @@ Event = Callable[[World], str]
 
 
 def pass_(world: World) -> str:
-    return reconcile(world, world.controller) if world.controller else ""
+    """As `Loop.run`: only when woken."""
+    controller = world.controller
+    if controller is None or controller.passed == controller.cluster.signal.version:
+        return ""
+    return reconcile(world, controller)
 
 
 def reconcile(world: World, controller: Controller) -> str:
     """One pass of a controller, perhaps of one that is no longer in charge."""
-    revision = controller.store.snapshot().revision
+    before = stored_revision(world)
+    version = controller.cluster.signal.version
     try:
         controller.meet()
         changed = controller.loop.step()
@@ -43,13 +48,20 @@ def reconcile(world: World, controller: Controller) -> str:
     except StoreError as error:
         demand(world.store_full, f"the store failed: {error}")
         return f"controller {controller.term}: {error}"
-    now = controller.store.snapshot().revision
+    now = stored_revision(world)
     demand(
-        controller is world.controller or now == revision,
+        controller is world.controller or now == before,
         f"S3: controller {controller.term} committed after another took over",
     )
     controller.meet()
+    controller.passed = 0 if changed else version
     return f"controller {controller.term} passes, revision {now}" if changed else ""
+
+
+def stored_revision(world: World) -> int:
+    """Whatever any store has cached."""
+    ((revision,),) = world.query("SELECT revision FROM meta")
+    return int(revision)
 
 
 def ask(world: World) -> str:

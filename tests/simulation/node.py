@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hyper.agent import Agent
 from hyper.core.model import Host, Publication
-from hyper.core.steps import Create, Outcome, Start, Step
+from hyper.core.steps import Create, Look, Outcome, Start, Step
 from hyper.drivers import DriverError, EngineDown
 from hyper.drivers.simulated import Simulated
 from hyper.engines import DRIVERS
@@ -122,6 +122,8 @@ class SimNode:
         self.done: list[tuple[Step, Outcome]] = []
         self.notices: list[Notice] = []
         self.dirty = True
+        self.unsure: set[MachineType] = set()
+        """Engines of which a look failed since the last full look."""
         self.wake_at: float | None = None
         self.bound = False
 
@@ -243,6 +245,10 @@ class SimNode:
         assert self.agent is not None
         step, outcome = self.done.pop(index)
         self.dirty = True
+        if isinstance(step, Look) and (outcome.error or (outcome.view and outcome.view.error)):
+            self.unsure.add(step.type)
+        elif outcome.view is not None:
+            self.unsure.discard(step.type)  # type: ignore[union-attr]
         try:
             self.agent.finish(step, outcome, self.mono())
         except LedgerError:
@@ -282,6 +288,7 @@ class SimNode:
     def settled(self) -> bool:
         """Whether the agent has heard and finished all there is."""
         quiet = not (self.pending or self.done or self.notices or self.gaps or self.late)
+        quiet = quiet and not self.unsure
         return self.agent is not None and quiet and not self.due() and not self.down
 
 

@@ -65,20 +65,23 @@ class World:
     def _database(self) -> Database:
         """In memory, so it outlives controllers; what they do not commit is lost with them."""
         database = Database(synchronous="OFF")
-        run = database.run
+        self.query = database.sql
+        for name in ("run", "sql", "insert"):
+            setattr(database, name, self._faulty(getattr(database, name)))
+        return database
 
-        def faulty(query: peewee.Query) -> Any:
+    def _faulty(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """A statement before which the program may end, or for which there is no room."""
+
+        def faulty(*arguments: Any) -> Any:
             if self.faults.hit("controller crash in write"):
                 raise Crashed("in a write")
             if self.faults.hit("store full"):
                 self.store_full = True
-                error = sqlite3.OperationalError("database or disk is full")
-                error.sqlite_errorname = "SQLITE_FULL"
-                raise peewee.OperationalError(error, *error.args) from error
-            return run(query)
+                raise_full()
+            return call(*arguments)
 
-        database.run = faulty  # type: ignore[method-assign]
-        return database
+        return faulty
 
     def close(self) -> None:
         self.database.close()
@@ -194,3 +197,13 @@ class World:
             if report is not None:
                 found[str(node.name)] = (given.memory or report.memory, given.cpus or report.cpus)
         return found
+
+
+def raise_full() -> None:
+    """As sqlite3 and peewee do when there is no room."""
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorname = "SQLITE_FULL"
+    try:
+        raise error
+    except sqlite3.Error:
+        raise peewee.OperationalError(error, *error.args)  # noqa: B904
