@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 SEEDS ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engines demo demo-down images test check bench simulate newcomer format lock clean
+.PHONY: help setup engines demo demo-down images test check bench simulate newcomer docs format lock clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -42,6 +42,9 @@ simulate: setup ## Run a simulated cluster with faults, SEEDS times (SEEDS=5000)
 
 newcomer: ## Try `make demo` and `make test` on a bare Debian 12 of its own, as a newcomer would (root)
 	@tests/newcomer/run
+
+docs: setup ## Write docs/reference.md anew from the code
+	COLUMNS=80 PYTHONPATH=. $(PYTHON) docs/make_reference.py
 
 format: setup ## Format the code
 	.venv/bin/ruff format .

@@ -26,15 +26,18 @@ def token_from(path: Path) -> str:
 
 def _read(path: Path) -> str:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            mode, content = os.fstat(descriptor).st_mode, os.read(descriptor, 4096)
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise TokenError(f"cannot read {path}: {error.strerror}") from None
-    with os.fdopen(descriptor) as file:
-        if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:
-            raise TokenError(f"{path} can be read by others; run: chmod 600 {path}")
-        token = file.read(4096).strip()
+    if stat.S_IMODE(mode) & 0o077:
+        raise TokenError(f"{path} can be read by others; run: chmod 600 {path}")
+    token = content.decode("ascii", "replace").strip()
     if len(token) < 16 or not token.isascii() or not token.isprintable():
         raise TokenError(f"{path} holds no token; remove it and a new one is made")
     return token

@@ -54,12 +54,14 @@ class MachineSpec:
         additionalProperties={"type": "string", "maxLength": 32768, "pattern": PLAIN_TEXT},
     )
     command: tuple[str, ...] = spec_field(
-        "command and arguments instead of the image's (docker only)",
+        "arguments instead of the image's command; its entry point stays (docker only)",
         default=(),
         maxItems=256,
         items={"type": "string", "maxLength": 32768, "pattern": PLAIN_TEXT},
     )
     restart: Restart = spec_field("what happens when the machine ends by itself", factory=Restart)
     on_node_failure: OnNodeFailure | None = spec_field(
-        "reschedule | wait; default: wait where `node` is set, else reschedule", default=None
+        "reschedule | wait; default: wait where `node` is set, else reschedule. Not acted on yet:"
+        " machines of a silent node wait for it",
+        default=None,
     )

@@ -109,7 +109,7 @@ class Lab:
     def __init__(self, drivers: str = "docker,libvirt", inside: tuple[str, ...] = ()) -> None:
         self.dir = Path(tempfile.mkdtemp(prefix="iaas-e2e-", dir="/var/tmp"))
         self.dir.chmod(0o711)
-        self.drivers = drivers
+        self._cluster = ""
         self.api_port, self.agent_port = free_port(), free_port()
         self.agent_token = self.dir / "agent.token"
         self.token = self.dir / "r" / "token"
@@ -138,11 +138,11 @@ class Lab:
     @property
     def cluster(self) -> str:
         """The id that labels carry; "" before the agent has met its controller."""
-        try:
-            ledger = json.loads((self.state / "ledger.json").read_text())
-        except FileNotFoundError:
-            return ""
-        return str((ledger["assignment"] or {}).get("cluster", ""))
+        ledger = self.state / "ledger.json"
+        if not self._cluster and ledger.exists():
+            assignment = json.loads(ledger.read_text())["assignment"] or {}
+            self._cluster = str(assignment.get("cluster", ""))
+        return self._cluster
 
     def start(self) -> None:
         self.reconciler.start()

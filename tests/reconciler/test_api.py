@@ -1,10 +1,8 @@
 """The API as its clients see it, without sockets, under wsgiref's validator."""
 
 import json
-import threading
-import time
-from typing import Any
 
+import httpx2
 import pytest
 
 from reconciler.api.http import ApiError
@@ -14,7 +12,7 @@ from tests.reconciler.world import AGENT, BYTES, SHA256, World, image, machine, 
 SHAPE = {"error", "message", "field", "hint", "conflicts", "faults"}
 
 
-def filled(world: World) -> Any:
+def filled(world: World) -> httpx2.Client:
     """A client of a cluster with an image and a machine."""
     world.upload()
     client = world.client()
@@ -179,66 +177,6 @@ def test_bytes_for_which_there_is_no_room_are_refused(world: World) -> None:
     world.library.reserve = 1 << 60
     answer = world.client().put(f"/iaas/blobs/{SHA256}", content=BYTES)
     assert (answer.status_code, answer.json()["error"]) == (507, "no_room")
-
-
-# -- waiting -----------------------------------------------------------------------------------------
-
-
-def test_a_known_version_answers_304_and_waits_if_asked(world: World) -> None:
-    client = filled(world)
-    tag = client.get("/iaas/machines").headers["etag"]
-    start = time.monotonic()
-    assert client.get("/iaas/machines", headers={"If-None-Match": tag}).status_code == 304
-    assert time.monotonic() - start < 0.2
-    headers = {"If-None-Match": tag, "Prefer": "wait=0.300"}
-    answer = client.get("/iaas/machines", headers=headers)
-    assert (answer.status_code, answer.headers["etag"], answer.content) == (304, tag, b"")
-    assert 0.3 <= time.monotonic() - start < 2
-
-
-def test_a_waiting_request_answers_as_soon_as_something_changes(world: World) -> None:
-    client = filled(world)
-    tag = client.get("/iaas/machines").headers["etag"]
-    timer = threading.Timer(0.1, lambda: world.desk.apply([machine("late")]))
-    timer.start()
-    start = time.monotonic()
-    headers = {"If-None-Match": tag, "Prefer": "wait=20"}
-    answer = client.get("/iaas/machines", headers=headers)
-    assert time.monotonic() - start < 5
-    assert [item["name"] for item in answer.json()] == ["late", "web"]
-    assert answer.headers["etag"] != tag
-    timer.join()
-
-
-@pytest.mark.parametrize("tag", ['"1.99"', '"7.1"', "W/x", "", '"', "*"])
-def test_a_version_of_another_time_does_not_wait(world: World, tag: str) -> None:
-    headers = {"If-None-Match": tag, "Prefer": "wait=20"}
-    start = time.monotonic()
-    assert world.client().get("/iaas/machines", headers=headers).status_code == 200
-    assert time.monotonic() - start < 1
-
-
-def test_only_so_many_may_wait(world: World) -> None:
-    tag = world.client().get("/iaas/nodes").headers["etag"]
-    headers = {"If-None-Match": tag, "Prefer": "wait=20"}
-    statuses: list[int] = []
-
-    def wait() -> None:
-        statuses.append(world.client().get("/iaas/nodes", headers=headers).status_code)
-
-    threads = [threading.Thread(target=wait) for _ in range(24)]
-    for thread in threads:
-        thread.start()
-    for _ in range(100):
-        answer = world.client().get("/iaas/nodes", headers=headers | {"Prefer": "wait=0.05"})
-        if answer.status_code == 429:
-            break
-    assert (answer.status_code, answer.headers["retry-after"]) == (429, "2")
-    assert world.client().get("/iaas/nodes").status_code == 200
-    world.deps.close()
-    for thread in threads:
-        thread.join(timeout=10)
-    assert statuses == [200] * 24
 
 
 # -- our own faults ----------------------------------------------------------------------------------

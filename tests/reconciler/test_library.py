@@ -55,6 +55,19 @@ def test_other_bytes_leave_nothing(tmp_path: Path, data: bytes, length: int, mes
     assert list(found.root.iterdir()) == []
 
 
+def test_bytes_are_on_the_disk_before_they_have_their_name_and_the_name_before_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, synced = library(tmp_path), []
+
+    def fsync(opened: int) -> None:
+        synced.append((stat.S_ISDIR(os.fstat(opened).st_mode), found.has(SHA256)))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    found.put(SHA256, io.BytesIO(DATA), len(DATA))
+    assert synced == [(False, False), (True, True)]
+
+
 def test_only_the_announced_length_is_read(tmp_path: Path) -> None:
     stream = io.BytesIO(DATA + b"the next request")
     library(tmp_path).put(SHA256, stream, len(DATA))

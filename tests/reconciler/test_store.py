@@ -18,7 +18,6 @@ from reconciler.store import (
     StoreError,
 )
 from reconciler.store import apply as operations
-from reconciler.store import events as journal
 from tests.reconciler.stores import event, filled, gone, leaving, stored
 from tests.reconciler.world import create, image, machine, node, placing, plan, uid
 
@@ -276,29 +275,6 @@ def test_threads_that_submit_side_by_side_lose_nothing(tmp_path: Path) -> None:
     assert store.snapshot().revision == 1 + each * threads
     assert Store(store.database).snapshot() == store.snapshot()
     store.close()
-
-
-# -- events ------------------------------------------------------------------------------------------
-
-
-def test_events_are_written_with_the_change_and_read_from_an_id_on() -> None:
-    store, revision = filled(machine("web"))
-    store.submit([create(2, machine("b"))], revision=revision, events=[event("b")])
-    store.record([event("web", at=2.0), event("b", at=3.0)])
-    assert [item.id for item in store.events()] == [1, 2, 3]
-    assert [item.event.at for item in store.events(since=1)] == [2.0, 3.0]
-    assert [item.id for item in store.events(name="b")] == [1, 3]
-    assert [item.id for item in store.events(since=0, limit=2)] == [1, 2]
-    assert [item.id for item in store.events(limit=2)] == [2, 3]
-    assert store.events(kind="Node") == ()
-
-
-def test_events_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "KEPT", 10)
-    store = Store()
-    for number in range(25):
-        store.record([event(f"m{number}")])
-    assert [item.id for item in store.events()] == list(range(16, 26))
 
 
 def test_a_database_in_memory_outlives_its_store() -> None:

@@ -1,0 +1,85 @@
+"""Writes docs/reference.md from the schemas and the command line: `make docs`.
+
+Here: turning what the code already says into Markdown. Nothing is explained here that the code does
+not say itself.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from iaasctl.main import cli
+from manifests.change import EFFECTS
+from manifests.codec import camel
+from manifests.kinds import KINDS, schema_for
+
+TARGET = Path(__file__).with_name("reference.md")
+HEAD = """# Reference
+
+Made from the code by `make docs`; do not edit.
+
+## Manifests
+
+Every document has `apiVersion: iaas/v1`, `kind`, `metadata` (`name`, `labels`) and `spec`. Unknown
+fields are errors. `iaasctl schema KIND` prints the JSON Schema for your editor.
+"""
+
+
+def reference() -> str:
+    return "\n".join([HEAD, *kinds(), *effects(), *commands()]) + "\n"
+
+
+def kinds() -> Iterator[str]:
+    for kind in KINDS.values():
+        yield f"### {kind.name}\n\n{kind.doc}\n\n| field | value | default | meaning |\n|---|---|---|---|"
+        yield from fields(schema_for(kind)["properties"]["spec"], "")
+        yield ""
+
+
+def fields(schema: dict[str, Any], prefix: str) -> Iterator[str]:
+    for name, item in schema["properties"].items():
+        required = " (required)" if name in schema["required"] else ""
+        default = f"`{item['default']}`" if "default" in item else ""
+        doc = item.get("description", "").replace("|", "\\|")
+        yield f"| `{prefix}{name}`{required} | {value(item)} | {default} | {doc} |"
+        if "properties" in item:
+            yield from fields(item, f"{prefix}{name}.")
+
+
+def value(item: dict[str, Any]) -> str:
+    if "enum" in item:
+        return ", ".join(f"`{choice}`" for choice in item["enum"])
+    if "examples" in item:
+        return "such as " + ", ".join(f"`{example}`" for example in item["examples"])
+    if item.get("type") == "array":
+        return f"list of {value(item['items'])}"
+    return str(item.get("type", ""))
+
+
+def effects() -> Iterator[str]:
+    yield "## What changing a field of a Machine does\n"
+    yield "| field | docker | libvirt |\n|---|---|---|"
+    docker, libvirt = EFFECTS.values()
+    for name in docker:
+        cells = (f"{effect}: {why}" for effect, why in (docker[name], libvirt[name]))
+        yield f"| `{camel(name)}` | {' | '.join(cells)} |"
+    yield ""
+
+
+def commands() -> Iterator[str]:
+    yield "## Commands\n"
+    context = click.Context(cli, info_name="iaasctl")
+    yield f"```\n{cli.get_help(context)}\n```\n"
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command is not None
+        below = click.Context(command, info_name=name, parent=context)
+        yield f"### iaasctl {name}\n\n```\n{command.get_help(below)}\n```\n"
+
+
+if __name__ == "__main__":
+    TARGET.write_text(reference())
+    sys.stdout.write(f"wrote {TARGET}\n")

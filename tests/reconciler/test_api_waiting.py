@@ -1,0 +1,75 @@
+"""Long-polling: versions, and waiting for another one."""
+
+import threading
+import time
+
+import pytest
+
+from tests.reconciler.test_api import filled
+from tests.reconciler.world import World, machine
+
+
+def test_a_known_version_answers_304_and_waits_if_asked(world: World) -> None:
+    client = filled(world)
+    tag = client.get("/iaas/machines").headers["etag"]
+    start = time.monotonic()
+    assert client.get("/iaas/machines", headers={"If-None-Match": tag}).status_code == 304
+    assert time.monotonic() - start < 0.2
+    headers = {"If-None-Match": tag, "Prefer": "wait=0.300"}
+    answer = client.get("/iaas/machines", headers=headers)
+    assert (answer.status_code, answer.headers["etag"], answer.content) == (304, tag, b"")
+    assert 0.3 <= time.monotonic() - start < 2
+
+
+def test_a_waiting_request_answers_as_soon_as_something_changes(world: World) -> None:
+    client = filled(world)
+    tag = client.get("/iaas/machines").headers["etag"]
+    timer = threading.Timer(0.1, lambda: world.desk.apply([machine("late")]))
+    timer.start()
+    start = time.monotonic()
+    headers = {"If-None-Match": tag, "Prefer": "wait=20"}
+    answer = client.get("/iaas/machines", headers=headers)
+    assert time.monotonic() - start < 5
+    assert [item["name"] for item in answer.json()] == ["late", "web"]
+    assert answer.headers["etag"] != tag
+    timer.join()
+
+
+@pytest.mark.parametrize("tag", ['"1.99"', '"7.1"', "W/x", "", '"', "*"])
+def test_a_version_of_another_time_does_not_wait(world: World, tag: str) -> None:
+    headers = {"If-None-Match": tag, "Prefer": "wait=20"}
+    start = time.monotonic()
+    assert world.client().get("/iaas/machines", headers=headers).status_code == 200
+    assert time.monotonic() - start < 1
+
+
+def test_only_so_many_may_wait(world: World) -> None:
+    tag = world.client().get("/iaas/nodes").headers["etag"]
+    headers = {"If-None-Match": tag, "Prefer": "wait=20"}
+    statuses: list[int] = []
+
+    def wait() -> None:
+        statuses.append(world.client().get("/iaas/nodes", headers=headers).status_code)
+
+    threads = [threading.Thread(target=wait) for _ in range(24)]
+    for thread in threads:
+        thread.start()
+    for _ in range(100):
+        answer = world.client().get("/iaas/nodes", headers=headers | {"Prefer": "wait=0.05"})
+        if answer.status_code == 429:
+            break
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "2")
+    assert world.client().get("/iaas/nodes").status_code == 200
+    world.deps.close()
+    for thread in threads:
+        thread.join(timeout=10)
+    assert statuses == [200] * 24
+
+
+def test_nobody_waits_for_a_server_that_stops(world: World) -> None:
+    world.deps.close()
+    tag = world.client().get("/iaas/nodes").headers["etag"]
+    start = time.monotonic()
+    headers = {"If-None-Match": tag, "Prefer": "wait=20"}
+    assert world.client().get("/iaas/nodes", headers=headers).status_code == 304
+    assert time.monotonic() - start < 1
