@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from hyper.core.admission import admit
-from hyper.core.backoff import FRESH, History, failed, restarted, seen
-from hyper.core.converge import Case, Decision, bury, decide
+from hyper.core.backoff import FRESH, History, failed, seen, started
+from hyper.core.converge import Case, Decision, bury, decide, erase
 from hyper.core.model import Host, Instance, Life, Publication, Traits
 from hyper.core.publishing import ports_of, publication
 from hyper.core.saying import say, say_unassigned, since
@@ -19,18 +19,20 @@ from hyper.core.steps import (
     MACHINE_STEPS,
     Create,
     Discard,
+    Erase,
     Look,
     MachineStep,
     Outcome,
     Prepare,
     Publish,
+    Remove,
     Start,
     Step,
     Stop,
     key_of,
 )
 from hyper.core.views import Views
-from hyper.ledger import Entry, Ledger, with_halted
+from hyper.ledger import Entry, Ledger, LedgerError, with_halted
 from manifests.kinds.image import MachineType
 from manifests.kinds.machine import PowerState
 from manifests.scalars import Name, Uid
@@ -45,8 +47,12 @@ from manifests.wire import (
     Tombstone,
 )
 
+LOOK_ANYWAY = 300.0
+"""Seconds after which everything is looked at although no event came: no event stream is perfect."""
 LOOK_AGAIN = 5.0
 """Seconds until an engine that did not answer is looked at again; its event stream is quicker."""
+WRITE_AGAIN = 1.0
+"""Seconds until the ledger is written again that could not be."""
 
 
 @dataclass(slots=True)
@@ -71,6 +77,7 @@ class Agent:
         self._noted: set[tuple[MachineType, str]] = set()
         self._history: dict[str, History] = {}
         self._busy: dict[object, tuple[Step, Phase]] = {}
+        self._erased: set[Tombstone] = set()
         self._shelf = Shelf()
         self._published: Publication | None = None
         self._publish_trouble = FRESH
@@ -140,6 +147,7 @@ class Agent:
         roles: dict[str, Placement | Tombstone] = {}
         if mine:
             roles |= {item.uid: item for item in mine.leaving}
+            self._erased &= set(mine.leaving)
             roles |= {item.uid: item for item in mine.run}
         there = self._views.by_uid()
         busy = {str(step.uid) for step, _ in self._busy.values() if isinstance(step, MACHINE_STEPS)}
@@ -159,16 +167,38 @@ class Agent:
             engine = self._views.engines.get(role.type)
             if engine is None or not engine.known:
                 return None
-            decision: Decision | None = self._place(role, instance, turn.now)
-        elif isinstance(role, Tombstone) and instance:
-            decision = bury(role, instance, self._history.get(uid, FRESH), turn.now)
-        else:
-            decision = None
+        try:
+            decision = self._decide(turn, role, instance)
+        except LedgerError as error:
+            # Nothing was done of it; other machines go on.
+            decision = Decision(phase=Phase.FAILED, reason=f"{error}; trying again")
+            turn.wakes.append(turn.now + WRITE_AGAIN)
         if decision is None:
             return say_unassigned(instance) if instance else None
-        self._follow(turn, decision)
         epoch = role.epoch if role else 0
         return say(Uid(uid), epoch, decision.phase, decision.reason, instance, self._restarts(uid))
+
+    def _decide(
+        self, turn: Turn, role: Placement | Tombstone | None, instance: Instance | None
+    ) -> Decision | None:
+        """What to do and say of one machine, begun; None: nothing. Raises LedgerError."""
+        decision: Decision | None = None
+        if isinstance(role, Placement):
+            decision = self._place(role, instance, turn.now)
+        elif isinstance(role, Tombstone):
+            decision = self._bury(role, instance, turn.now)
+        if decision is not None:
+            self._follow(turn, decision)
+        return decision
+
+    def _bury(self, order: Tombstone, instance: Instance | None, now: float) -> Decision | None:
+        history = self._history.get(order.uid, FRESH)
+        if instance is not None:
+            return bury(order, instance, history, now)
+        keepers = [type_ for type_ in self._looks if self._traits[type_].files]
+        if order in self._erased or not keepers:
+            return None
+        return erase(order, keepers[0], history, now)
 
     def _say_busy(self, uid: str, instance: Instance | None) -> MachineReport | None:
         step, phase = self._busy[uid]
@@ -246,9 +276,11 @@ class Agent:
         self._begin(turn, Publish(wanted=wanted))
 
     def _discard(self, turn: Turn) -> None:
-        steps, later = self._shelf.discards(
-            self.assignment.run if self.assignment else (), turn.now
-        )
+        run = self.assignment.run if self.assignment else ()
+        wanted = {(item.uid, item.epoch) for item in run}
+        if any((it.uid, it.epoch) not in wanted for it in self._views.instances()):
+            return  # what those start from is not known, and a VM's disk rests on its image
+        steps, later = self._shelf.discards(run, turn.now)
         for step in steps:
             self._begin(turn, step)
         turn.wakes += later
@@ -301,7 +333,7 @@ class Agent:
             return
         if outcome.down:
             self._views.engines[step.type].lost(outcome.error)
-            self._look_again(step.type, now)
+            self._look_again(step.type, now + LOOK_AGAIN)
         if isinstance(step, Prepare):
             self._shelf.prepared(step, outcome.error, now)
         elif isinstance(step, Discard):
@@ -322,16 +354,16 @@ class Agent:
         engine = self._views.engines[step.type]
         if outcome.view is not None:
             engine.looked(outcome.view, outcome.ticket)
-            if outcome.view.error:
-                self._look_again(step.type, now)
+            self._look_again(step.type, now + (LOOK_AGAIN if outcome.view.error else LOOK_ANYWAY))
         elif outcome.error:
             self._look_again(step.type, now)  # what was to be seen here is told only once
         elif step.handle is not None:
             engine.inspected(step.handle, outcome.instance, outcome.ticket)
 
-    def _look_again(self, type_: MachineType, now: float) -> None:
-        if self._looks[type_] is None:
-            self._looks[type_] = now + LOOK_AGAIN
+    def _look_again(self, type_: MachineType, due: float) -> None:
+        """At the latest when it is due; an event that came meanwhile has asked for an earlier look."""
+        earlier = self._looks[type_]
+        self._looks[type_] = due if earlier is None else min(earlier, due)
 
     def _finish_machine(self, step: MachineStep, outcome: Outcome, now: float) -> None:
         uid, history = step.uid, self._history.get(step.uid, FRESH)
@@ -342,6 +374,8 @@ class Agent:
             self._history[uid] = failed(history, error=outcome.error, uid=uid, now=now)
             if isinstance(step, Create):
                 self._shelf.lost(step.placement)  # perhaps its bytes are the trouble
+        elif isinstance(step, Remove | Erase) and self.assignment:
+            self._erased |= {it for it in self.assignment.leaving if it.uid == uid}
         elif isinstance(step, Start):
+            self._history[uid] = started(history, restart=step.restart, now=now)
             self._halt(uid, halted=False)
-            self._history[uid] = restarted(history) if step.restart else history

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hyper.core.model import Traits
@@ -40,7 +40,7 @@ class Engine:
 DRIVERS: dict[MachineType, Engine] = {
     MachineType.DOCKER: Engine(_docker, Traits(live=True, native_ports=True), "python3-docker"),
     MachineType.LIBVIRT: Engine(
-        _libvirt, Traits(live=False, native_ports=False), "python3-libvirt"
+        _libvirt, Traits(live=False, native_ports=False, files=True), "python3-libvirt"
     ),
 }
 
@@ -57,9 +57,7 @@ def load(
             drivers[type_] = engine.make(state)
         except ImportError as error:
             missing = f"{error}; install it: apt-get install {engine.package}"
-            traits[type_] = Traits(
-                live=engine.traits.live, native_ports=engine.traits.native_ports, missing=missing
-            )
+            traits[type_] = replace(engine.traits, missing=missing)
     return drivers, traits
 
 

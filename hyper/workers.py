@@ -11,6 +11,7 @@ from typing import Any
 from hyper.core.steps import (
     Create,
     Discard,
+    Erase,
     Look,
     Outcome,
     Prepare,
@@ -78,9 +79,7 @@ class Workers:
         source = self._assignment()
         if source is None:
             raise ImageError("no controller has told where images are")
-        path = self._images.fetch(
-            step.image, source.images_url, source.images_token
-        )
+        path = self._images.fetch(step.image, source.images_url, source.images_token)
         self._drivers[step.type].prepare(step.image, path)
         return Outcome(ticket=next(self._tickets))
 
@@ -113,6 +112,10 @@ class Workers:
         self._drivers[step.type].remove(step.handle)
         return Outcome(ticket=next(self._tickets), handle=step.handle)
 
+    def erase(self, step: Erase) -> Outcome:
+        self._drivers[step.type].erase(step.uid, step.epoch)
+        return Outcome(ticket=next(self._tickets))
+
     def publish(self, step: Publish) -> Outcome:
         if self._publisher is None:
             raise PublishError("this agent has no publisher of ports")
@@ -134,6 +137,7 @@ PERFORM: dict[type, Callable[[Workers, Any], Outcome]] = {
     Stop: Workers.stop,
     Update: Workers.update,
     Remove: Workers.remove,
+    Erase: Workers.erase,
     Publish: Workers.publish,
     Look: Workers.look,
 }

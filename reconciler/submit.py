@@ -173,7 +173,6 @@ class Desk:
         revision = self.cluster.store.submit(
             changes,
             revision=outcome.revision,
-            approve=approve and bool(outcome.brake),
             events=events_of_changes(changes, self._clock(), source),
         )
         if revision != outcome.revision:

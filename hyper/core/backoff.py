@@ -64,5 +64,6 @@ def _again(history: History, failures: int, uid: str, now: float) -> History:
     return replace(history, failures=failures + 1, pause=pause, retry_at=now + pause)
 
 
-def restarted(history: History) -> History:
-    return replace(history, restarts=history.restarts + 1, error="")
+def started(history: History, *, restart: bool, now: float) -> History:
+    """The history after it was started: it ran, even if nobody ever sees it running."""
+    return replace(history, running_since=now, restarts=history.restarts + restart, error="")

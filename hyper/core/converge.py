@@ -10,7 +10,8 @@ from enum import Enum, auto
 
 from hyper.core.backoff import History
 from hyper.core.model import Instance, Life
-from hyper.core.steps import Create, MachineStep, Prepare, Remove, Start, Stop, Update
+from hyper.core.steps import Create, Erase, MachineStep, Prepare, Remove, Start, Stop, Update
+from manifests.kinds.image import MachineType
 from manifests.kinds.machine import PowerState, RestartPolicy
 from manifests.wire import Phase, Placement, Tombstone
 
@@ -89,6 +90,14 @@ def bury(tombstone: Tombstone, instance: Instance, history: History, now: float)
     if now < history.retry_at:
         return _wait(history, "it could not be removed")
     return Decision(phase=Phase.REMOVING, step=_remove(instance, "deleted"))
+
+
+def erase(tombstone: Tombstone, type_: MachineType, history: History, now: float) -> Decision:
+    """No instance is left; a file of it may be, where somebody else removed the instance."""
+    if now < history.retry_at:
+        return _wait(history, "what is left of it could not be removed")
+    step = Erase(uid=tombstone.uid, type=type_, epoch=tombstone.epoch)
+    return Decision(phase=Phase.REMOVING, step=step, reason=step.reason)
 
 
 def _remove(instance: Instance, reason: str) -> Remove:

@@ -67,10 +67,12 @@ Publication = Mapping[Port, Target]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
     """What the agent must know of an engine: does it change limits of a running instance, and
-    publish ports itself? `missing` says why it cannot be used at all, for example no SDK."""
+    publish ports itself, keep files of a machine that outlive its instance? `missing` says why it
+    cannot be used at all, for example no SDK."""
 
     live: bool
     native_ports: bool
+    files: bool = False
     missing: str = ""
 
 

@@ -69,6 +69,16 @@ class Remove:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Erase:
+    """Remove what outlived its instance (hyper.drivers.Driver.erase)."""
+
+    uid: Uid
+    type: MachineType
+    epoch: int
+    reason: str = "removing what is left of it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Publish:
     """Make exactly these ports published."""
 
@@ -83,8 +93,8 @@ class Look:
     handle: str | None = None
 
 
-MachineStep = Create | Start | Stop | Update | Remove
-MACHINE_STEPS = (Create, Start, Stop, Update, Remove)
+MachineStep = Create | Start | Stop | Update | Remove | Erase
+MACHINE_STEPS = (Create, Start, Stop, Update, Remove, Erase)
 Step = MachineStep | Prepare | Discard | Publish | Look
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from hyper.core.model import Instance, View
 from manifests.kinds.image import MachineType
+from manifests.scalars import Uid
 from manifests.wire import ImageRef, Placement
 
 Notify = Callable[[str | None], None]
@@ -68,6 +69,10 @@ class Driver(Protocol):
 
     def remove(self, handle: str) -> None:
         """Kill and remove it with all that belongs to it: disk, metadata, addresses."""
+
+    def erase(self, uid: Uid, epoch: int) -> None:
+        """Remove what is left of instances of `uid` up to `epoch` that the engine itself no longer
+        knows: the disk of a domain that somebody undefined."""
 
     def discard(self, image: ImageRef) -> None:
         """Drop what `prepare` made of an image no machine needs."""

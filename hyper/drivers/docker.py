@@ -36,6 +36,7 @@ from hyper.drivers.docker_words import (
     tags_of_ours,
 )
 from manifests.kinds.image import MachineType
+from manifests.scalars import Uid
 from manifests.wire import Foreign, ImageRef, Placement
 
 SOCKET = "/var/run/docker.sock"
@@ -118,6 +119,9 @@ class Docker:
 
     def discard(self, image: ImageRef) -> None:
         self._remove_image(tag(image))
+
+    def erase(self, uid: Uid, epoch: int) -> None:
+        """Nothing: a container's files go with it, whoever removes it."""
 
     def leave(self) -> None:
         with self._calls() as client:

@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -351,14 +351,15 @@ class Libvirt:
         found = ((DISK_NAME.fullmatch(path.name), path) for path in paths)
         return [(Uid(name[1]), int(name[2]), path) for name, path in found if name]
 
-    def sweep(self, keep: Collection[tuple[Uid, int]]) -> None:
-        """Remove disks whose domain somebody else has removed, all but those of `keep`."""
+    def erase(self, uid: Uid, epoch: int) -> None:
+        """Remove disks of `uid` up to `epoch` whose domain somebody else has removed."""
         disks = self._list_disks()  # first: a machine that is made meanwhile is a domain by then
         present = {facts.uuid for _, facts, _ in self._all() if facts is not None}
-        for uid, epoch, path in disks:
-            if (uid, epoch) not in keep and domain_uuid(uid, epoch) not in present:
+        for owner, version, path in disks:
+            ours = owner == uid and version <= epoch
+            if ours and domain_uuid(owner, version) not in present:
                 remove_disk(path)
 
-    def uninstall(self) -> None:
+    def leave(self) -> None:
         """Remove the network. What hangs on it is cut off: remove the machines first."""
         self.network.destroy()

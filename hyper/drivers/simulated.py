@@ -235,6 +235,9 @@ class Simulated:
             engine.mutations += 1
         engine.check("discard done")
 
+    def erase(self, uid: Uid, epoch: int) -> None:
+        """Nothing: a simulated instance is all there is of a machine."""
+
     def leave(self) -> None:
         engine = self.engine
         engine.check("leave")

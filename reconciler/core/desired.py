@@ -141,15 +141,18 @@ def _dangling(result: Snapshot, touched: set[Key]) -> Iterable[Conflict]:
         image = result.objects.get(key)
         if machine.key not in touched and key not in touched:
             continue
-        if message := _image_problem(machine, image):
+        if message := _image_problem(machine, image, held=machine.key not in touched):
             kind, name = machine.key if machine.key in touched else key
             yield Conflict(kind=kind, name=name, message=message)
 
 
-def _image_problem(machine: Object, image: Object | None) -> str:
+def _image_problem(machine: Object, image: Object | None, *, held: bool) -> str:
+    """`held`: the machine was there before its image was to be deleted."""
     spec = machine.machine
     if image is None:
         return f"machine {machine.name!r} starts from image {spec.image!r}, which does not exist"
+    if image.deleting and not held:
+        return f"machine {machine.name!r} needs image {spec.image!r}, which is being deleted"
     if image.deleting:
         return f"image {spec.image!r} is in use by machine {machine.name!r}"
     if spec.type not in (None, image.image.type):

@@ -130,8 +130,8 @@ class Snapshot:
     """Everything a decision may depend on. `revision` is the store's, for compare-and-set.
 
     `placements` are ACTIVE or LEAVING; `gone` has the highest epoch gone by (node, uid).
-    `generations` has each node's assignment generation. `approved` is the revision for which the
-    user allowed a mass change. `waits` tells what the last pass could not do yet, and why.
+    `generations` has each node's assignment generation. `waits` tells what the last pass could not
+    do yet, and why.
     """
 
     revision: int
@@ -141,7 +141,6 @@ class Snapshot:
     gone: Mapping[tuple[str, str], int] = field(default_factory=dict)
     generations: Mapping[str, int] = field(default_factory=dict)
     seen: Mapping[str, Seen] = field(default_factory=dict)
-    approved: int = 0
     waits: Mapping[Key, str] = field(default_factory=dict)
 
     def of_kind(self, kind: str) -> tuple[Object, ...]:

@@ -9,6 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from typing import Any
 
 import httpx2 as httpx
 
@@ -100,6 +101,7 @@ class Fleet:
         wake.clear()
         number, question = session.ask()
         post = asyncio.create_task(self._post(client, address, question))
+        woken: asyncio.Task[Any] | None = None
         try:
             while not post.done():
                 woken = asyncio.create_task(wake.wait())
@@ -112,6 +114,8 @@ class Fleet:
             session.answer(number, post.result())
         finally:
             post.cancel()
+            if woken:
+                woken.cancel()
 
     def _newer(self, session: Session, told: int | None) -> bool:
         """Whether there is an assignment that the question under way does not carry."""

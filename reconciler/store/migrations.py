@@ -10,7 +10,7 @@ from reconciler.store.errors import StoreError
 FIRST = (
     """CREATE TABLE meta (
         id INTEGER PRIMARY KEY CHECK (id = 1), cluster TEXT NOT NULL,
-        revision INTEGER NOT NULL, term INTEGER NOT NULL, approved INTEGER NOT NULL)""",
+        revision INTEGER NOT NULL, term INTEGER NOT NULL)""",
     """CREATE TABLE object (
         uid TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, source TEXT NOT NULL,
         manifest TEXT NOT NULL, generation INTEGER NOT NULL, deleting INTEGER NOT NULL,

@@ -84,18 +84,12 @@ class Store:
         changes: Sequence[Change],
         *,
         revision: int,
-        approve: bool = False,
         events: Sequence[Event] = (),
     ) -> int:
-        """Store desired state; the new revision. Raises Stale unless the store is at `revision`.
-
-        `approve` allows the mass change that follows from it.
-        """
-        if not changes and not approve:
+        """Store desired state; the new revision. Raises Stale unless the store is at `revision`."""
+        if not changes:
             return revision
         with self._writing(revision) as work:
-            if approve:
-                self.database.run(MetaRow.update(approved=work.revision))
             _submit(work, changes)
             journal.insert(self.database, events)
         return work.revision
@@ -151,7 +145,7 @@ class Store:
         with self.database.write():
             if not (rows := self.database.rows(MetaRow.select(MetaRow.term))):
                 name = cluster or Uid(uuid.uuid4())
-                row = MetaRow.insert(id=1, cluster=name, revision=1, term=0, approved=0)
+                row = MetaRow.insert(id=1, cluster=name, revision=1, term=0)
                 self.database.run(row)
                 return 0
         if len(rows) != 1:

@@ -16,13 +16,12 @@ from peewee import (
 
 
 class MetaRow(Model):
-    """One row. `approved` is the revision for which the user allowed a mass change."""
+    """One row."""
 
     id = IntegerField(primary_key=True)
     cluster = TextField()
     revision = IntegerField()
     term = IntegerField()
-    approved = IntegerField()
 
     class Meta:
         table_name = "meta"

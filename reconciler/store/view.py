@@ -73,9 +73,9 @@ def reread(database: Database, view: View, touched: Touched) -> View:
 
 
 def _meta(database: Database) -> dict[str, Any]:
-    row = database.sql("SELECT cluster, revision, approved FROM meta")
-    ((cluster, revision, approved),) = row
-    return {"cluster": Uid(cluster), "revision": revision, "approved": approved}
+    row = database.sql("SELECT cluster, revision FROM meta")
+    ((cluster, revision),) = row
+    return {"cluster": Uid(cluster), "revision": revision}
 
 
 def _live(

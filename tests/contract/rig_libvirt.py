@@ -112,7 +112,7 @@ class LibvirtRig(Rig):
 
     def close(self) -> None:
         driver = self.new_driver()
-        driver.uninstall()
+        driver.leave()
         driver.close()
         self.conn.close()
         self._stack.close()

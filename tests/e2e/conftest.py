@@ -1,4 +1,4 @@
-"""Labs are shared by the tests of a module; each is taken down to the last trace at its end."""
+"""Labs are shared: each is taken down to the last trace when those who use it are through."""
 
 import contextlib
 import fcntl
@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 
 from tests import docker_images, vm_images
-from tests.e2e.engines import Engines
+from tests.e2e.cluster import Cluster
+from tests.e2e.engines import Engines, command_lines
 from tests.e2e.lab import Lab
 from tests.e2e.ports import own_address
 
 CACHE = Path("/var/tmp/iaas-e2e-images")
 BUILD_WEB = Path(__file__).parents[2] / "examples" / "images" / "build-web"
+LIVE: list[Lab] = []
 
 Labs = Callable[..., Lab]
+Build = Callable[[str], Path]
 
 
 @pytest.fixture(scope="session")
@@ -35,12 +38,21 @@ def vm_image() -> Path:
     return vm_images.built()
 
 
-@pytest.fixture(scope="module")
-def idle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A container image that nobody else on this host has: busybox that sleeps, with a volume."""
+@pytest.fixture(scope="session")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """Builds container images that nobody else on this host has: busybox that sleeps, with a volume."""
     path = tmp_path_factory.mktemp("image") / "idle.tar"
-    docker_images.busybox(path, Labels={"e2e": str(path)}, Volumes={"/data": {}})
-    return path
+
+    def builder(version: str) -> Path:
+        docker_images.busybox(path, Labels={"e2e": f"{path} {version}"}, Volumes={"/data": {}})
+        return path
+
+    return builder
+
+
+@pytest.fixture(scope="session")
+def idle(build: Build) -> Path:
+    return build("1")
 
 
 @pytest.fixture(scope="session")
@@ -57,13 +69,37 @@ def engines() -> Iterator[Engines]:
 
 @pytest.fixture(scope="module")
 def labs(engines: Engines) -> Iterator[Labs]:
-    """Makes labs, and takes them down with the module: nothing of them may be left."""
+    """Makes labs that are taken down with the module."""
+    with making(engines) as make:
+        yield make
+
+
+@pytest.fixture(scope="session")
+def small(engines: Engines) -> Iterator[Lab]:
+    """A lab with Docker alone, shared by tests that clean up what they apply."""
+    with making(engines) as make:
+        yield make("docker")
+
+
+@pytest.fixture(scope="session")
+def cluster(engines: Engines, web: Path, vm_image: Path) -> Iterator[Cluster]:
+    """A lab with a container and a VM, which boots once for all; tests leave it as they found it."""
+    with making(engines) as make:
+        found = Cluster(make(), engines, web, vm_image)
+        found.settle()
+        yield found
+
+
+@contextlib.contextmanager
+def making(engines: Engines) -> Iterator[Labs]:
     made: list[Lab] = []
 
     def make(drivers: str = "docker,libvirt", inside: tuple[str, ...] = ()) -> Lab:
-        made.append(Lab(drivers, inside))
-        made[-1].start()
-        return made[-1]
+        lab = Lab(drivers, inside)
+        made.append(lab)
+        LIVE.append(lab)
+        lab.start()
+        return lab
 
     try:
         yield make
@@ -73,29 +109,35 @@ def labs(engines: Engines) -> Iterator[Labs]:
 
 
 def take_down(lab: Lab, engines: Engines) -> list[str]:
-    """What is wrong with how it went."""
-    troubles = clean(lab)
+    """Stops it, purges the host, and says what is not as it should be then."""
+    troubles = unclean(lab)
+    cluster = lab.cluster  # known only until the purge
     try:
         purged = lab.purge()
         if purged.code:
             troubles.append(f"purge ended with {purged.code}: {purged.text}")
     except AssertionError as error:
         troubles.append(str(error))
-    cluster_before = engines.leftovers(lab)
+    assert lab.cluster == cluster
+    troubles += engines.leftovers(lab)
+    LIVE.remove(lab)
     lab.forget()
-    return troubles + cluster_before
+    return troubles
 
 
-def clean(lab: Lab) -> list[str]:
-    """What no log may hold."""
-    logs = lab.logs()
+def unclean(lab: Lab) -> list[str]:
+    """What no log and no command line may hold."""
+    logs, commands = lab.logs(), command_lines()
     troubles = [f"a traceback:\n{lab.tails()}"] if "Traceback" in logs else []
-    return troubles + ["a log holds a token" for secret in lab.secrets() if secret in logs]
+    for secret in lab.secrets():
+        if secret in logs:
+            troubles.append("a log holds a token")
+        troubles += [f"a token in {it.split(secret)}" for it in commands if secret in it]
+    return troubles
 
 
-@pytest.fixture
-def clean_logs() -> Callable[[Lab], None]:
-    def check(lab: Lab) -> None:
-        assert not clean(lab)
-
-    return check
+@pytest.fixture(autouse=True)
+def _clean() -> Iterator[None]:
+    """After every test."""
+    yield
+    assert not [trouble for lab in LIVE for trouble in unclean(lab)]

@@ -48,7 +48,9 @@ class Engines:
         return found
 
     def container(self, lab: Lab, name: str) -> dict[str, Any]:
-        (found,) = (it for it in self.containers(lab) if it["Config"]["Labels"]["iaas.name"] == name)
+        (found,) = (
+            it for it in self.containers(lab) if it["Config"]["Labels"]["iaas.name"] == name
+        )
         return found
 
     # -- domains
@@ -85,10 +87,9 @@ class Engines:
             yield f"iptables rule {line}"
         for name in ("disks", "images"):
             yield from (f"file {path}" for path in lab.state.glob(f"{name}/*"))
-        for process in psutil.process_iter(["cmdline", "pid"]):
-            words = " ".join(process.info["cmdline"] or [])
+        for words in command_lines():
             if str(lab.dir) in words or f"viaas{own}" in words:
-                yield f"process {process.info['pid']} {words[:200]}"
+                yield f"process {words[:200]}"
 
 
 def _xml(domain: Any) -> str:
@@ -96,6 +97,14 @@ def _xml(domain: Any) -> str:
         return str(domain.XMLDesc())
     except libvirt.libvirtError:  # removed since it was listed
         return ""
+
+
+def command_lines() -> list[str]:
+    """Of every process there is."""
+    return [
+        f"{it.info['pid']} {' '.join(it.info['cmdline'] or [])}"
+        for it in psutil.process_iter(["cmdline", "pid"])
+    ]
 
 
 def qemu_pid(domain: Any) -> int:

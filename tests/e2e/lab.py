@@ -37,11 +37,13 @@ class Result(NamedTuple):
         return self.out + self.err
 
 
-def run(program: str, *words: str, env: dict[str, str] | None = None) -> Result:
+def run(
+    program: str, *words: str, env: dict[str, str] | None = None, inside: tuple[str, ...] = ()
+) -> Result:
     """One of our programs until it ends; a Python traceback in what it says is a failure."""
     start = time.monotonic()
     done = subprocess.run(
-        [BIN / program, *words],
+        [*inside, BIN / program, *words],
         env=os.environ | (env or {}),
         capture_output=True,
         text=True,
@@ -110,6 +112,7 @@ class Lab:
         self.dir = Path(tempfile.mkdtemp(prefix="iaas-e2e-", dir="/var/tmp"))
         self.dir.chmod(0o711)
         self._cluster = ""
+        self._inside = inside
         self.api_port, self.agent_port = free_port(), free_port()
         self.agent_token = self.dir / "agent.token"
         self.token = self.dir / "r" / "token"
@@ -195,7 +198,8 @@ class Lab:
 
     def tails(self) -> str:
         return "".join(
-            f"--- {path.name}\n{path.read_text()[-2000:]}" for path in sorted(self.dir.glob("*.log"))
+            f"--- {path.name}\n{path.read_text()[-2000:]}"
+            for path in sorted(self.dir.glob("*.log"))
         )
 
     def secrets(self) -> list[str]:
@@ -212,7 +216,7 @@ class Lab:
     def purge(self) -> Result:
         """Everything of this agent off the host, after the programs have ended."""
         self.stop()
-        return run("hyper", "--purge", f"--state={self.state}")
+        return run("hyper", "--purge", f"--state={self.state}", inside=self._inside)
 
     def forget(self) -> None:
         shutil.rmtree(self.dir, ignore_errors=True)

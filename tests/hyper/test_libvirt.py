@@ -89,10 +89,11 @@ class Node:
         driver = self.driver()
         for instance in driver.observe().instances:
             driver.remove(instance.handle)
-        driver.sweep(())
+        for path in self.disks.glob("*.qcow2"):
+            driver.erase(Uid(path.name.split(".")[0]), 99)
         assert driver.observe().instances == ()
         assert not self.disks.exists() or list(self.disks.iterdir()) == []
-        driver.uninstall()
+        driver.leave()
         for each in self.drivers:
             each.close()
         assert not Path(f"/sys/class/net/viaas{self.ident}").exists()
@@ -296,7 +297,7 @@ def test_a_lost_disk_is_not_replaced_by_an_empty_one(node: Node) -> None:
     assert seen(driver, instance).life is Life.STOPPED
 
 
-def test_a_machine_undefined_from_outside_keeps_its_disk_until_it_is_swept(node: Node) -> None:
+def test_a_machine_undefined_from_outside_keeps_its_disk_until_it_is_erased(node: Node) -> None:
     driver = node.driver()
     kept, lost, here = node.placement(), node.placement(), node.made(driver)
     conn = node.raw()
@@ -306,7 +307,9 @@ def test_a_machine_undefined_from_outside_keeps_its_disk_until_it_is_swept(node:
     conn.close()
     (node.disks / "notes.txt").touch()
 
-    driver.sweep({(kept.uid, kept.epoch)})
+    driver.erase(lost.uid, lost.epoch)
+    driver.erase(kept.uid, kept.epoch - 1)
+    driver.erase(here.uid, here.epoch)
 
     assert {path.name for path in node.disks.iterdir()} == {
         f"{kept.uid}.1.qcow2",

@@ -51,14 +51,6 @@ def test_a_submission_for_another_revision_is_stale_and_writes_nothing() -> None
     assert ("Machine", "late") not in store.snapshot().objects
 
 
-def test_approval_is_kept_with_the_revision_it_was_given_for() -> None:
-    store, revision = filled(machine("web"))
-    revision = store.submit([], revision=revision, approve=True)
-    assert store.snapshot().approved == revision == 3
-    store.submit([create(9, machine("other"))], revision=revision)
-    assert store.snapshot().approved == 3
-
-
 def test_nothing_of_a_submission_is_kept_when_a_part_of_it_fails() -> None:
     store, revision = filled(machine("web"))
     twice = [create(7, machine("a")), create(7, machine("b"))]

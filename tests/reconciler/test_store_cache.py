@@ -35,7 +35,7 @@ class History:
         taken = set(snapshot.objects) | {change.key for change in changes}
         changes += [change for change in made if change.key not in taken]
         unique = list({change.key: change for change in changes}.values())
-        self.store.submit(unique, revision=snapshot.revision, approve=self.random.random() < 0.1)
+        self.store.submit(unique, revision=snapshot.revision)
 
     def some(self, items: list[Object]) -> list[Object]:
         items.sort(key=lambda item: item.key)

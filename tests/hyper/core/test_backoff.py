@@ -9,8 +9,8 @@ from hyper.core.backoff import (
     History,
     delay,
     failed,
-    restarted,
     seen,
+    started,
 )
 from tests.hyper.making import uid
 
@@ -87,5 +87,17 @@ def test_a_step_that_failed_is_never_repeated_at_once() -> None:
 def test_an_error_is_over_when_it_runs_or_was_restarted() -> None:
     history = failed(FRESH, error="no space", uid=WEB, now=1000)
     assert look(history, 1001, running=True).error == ""
-    assert restarted(history).error == ""
-    assert restarted(history).restarts == 1
+    assert started(history, restart=True, now=1001).error == ""
+
+
+def test_only_restarts_are_counted() -> None:
+    once = started(FRESH, restart=False, now=1000)
+    assert (once.restarts, started(once, restart=True, now=1001).restarts) == (0, 1)
+
+
+def test_what_ended_before_anybody_saw_it_run_did_run() -> None:
+    history, now = FRESH, 1000.0
+    for failures in range(5):
+        history = look(started(history, restart=True, now=now), now, running=False)
+        assert history.pause == delay(WEB, failures)
+        now = history.retry_at

@@ -152,7 +152,9 @@ def test_an_image_may_go_while_its_last_machine_leaves() -> None:
 
 def test_a_new_machine_cannot_start_from_an_image_that_goes() -> None:
     before = snapshot({"images": {"app": {"deleting": True}}})
-    assert messages(apply(before, web())) == ["image 'app' is in use by machine 'web'"]
+    assert messages(apply(before, web())) == [
+        "machine 'web' needs image 'app', which is being deleted"
+    ]
 
 
 def test_a_machine_of_another_type_than_its_image() -> None:
