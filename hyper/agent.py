@@ -282,7 +282,8 @@ class Agent:
             return  # what those start from is not known, and a VM's disk rests on its image
         steps, later = self._shelf.discards(run, turn.now)
         for step in steps:
-            self._begin(turn, step)
+            if self._views.engines[step.type].known:
+                self._begin(turn, step)
         turn.wakes += later
 
     def _look(self, turn: Turn) -> None:
@@ -356,7 +357,8 @@ class Agent:
             engine.looked(outcome.view, outcome.ticket)
             self._look_again(step.type, now + (LOOK_AGAIN if outcome.view.error else LOOK_ANYWAY))
         elif outcome.error:
-            self._look_again(step.type, now)  # what was to be seen here is told only once
+            # What was to be seen here is told only once; but a failing full look is no hot loop.
+            self._look_again(step.type, now if step.handle else now + LOOK_AGAIN)
         elif step.handle is not None:
             engine.inspected(step.handle, outcome.instance, outcome.ticket)
 

@@ -43,7 +43,9 @@ def make_app(exchange: Callable[[Exchange], Report], token: str) -> Any:
 
 def _authorised(token: str) -> bool:
     scheme, _, given = bottle.request.get_header("Authorization", "").partition(" ")
-    return scheme == "Bearer" and hmac.compare_digest(given.encode(), token.encode())
+    return scheme == "Bearer" and hmac.compare_digest(
+        given.encode(errors="replace"), token.encode()
+    )
 
 
 def _body() -> Any:

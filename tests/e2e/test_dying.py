@@ -54,9 +54,9 @@ def test_killed_machines_answer_again(cluster: Cluster, record_property: Record)
     for way, end in ends:
         began = time.monotonic()
         end()
-        found = cluster.container()
+        handle = cluster.container()["Id"]
         times[f"docker kill, amid {way}"] = container_returns(
-            cluster, lambda: cluster.engines.docker.api.kill(found["Id"])
+            cluster, lambda handle=handle: cluster.engines.docker.api.kill(handle)
         )
         pid = int(cluster.container()["State"]["Pid"])
         times[f"kill -9 in the container, amid {way}"] = container_returns(

@@ -55,7 +55,7 @@ def test_what_get_shows(cluster: Cluster) -> None:
 def test_what_describe_and_events_show(cluster: Cluster) -> None:
     told = cluster.lab.ctl("describe", "machine", "vm1").out
     assert told.startswith("machine vm1 is as its manifest wants it: running\n")
-    assert "Placed   " in told or "Placed " in told
+    assert "n1: the only node" in told
     assert "machines on it:" in cluster.lab.ctl("describe", "node", "n1").out
     reasons = [event["reason"] for event in cluster.lab.events("machine/vm1")]
     assert reasons[:3] == ["Created", "Placed", "Running"]
@@ -65,5 +65,5 @@ def test_what_describe_and_events_show(cluster: Cluster) -> None:
 def test_schema_and_version(cluster: Cluster) -> None:
     schema = json.loads(cluster.lab.ctl("schema", "machine").out)
     assert {"image", "memory", "ports"} <= set(schema["properties"]["spec"]["properties"])
-    client, server = cluster.lab.ctl("version").out.splitlines()
-    assert client.removeprefix("client: ") == server.removeprefix("server: ")
+    told = cluster.lab.ctl("version").out.splitlines()
+    assert [line.partition(": ")[0] for line in told] == ["client", "server"]

@@ -200,9 +200,7 @@ def test_when_there_is_space_again_it_goes_on(two: Node, disk: FullDisk) -> None
     assert two.engine.running(uid("a"))[0].memory == 512
 
 
-def test_a_full_disk_refuses_new_assignments_and_keeps_the_old(
-    running: Node, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_refuses_new_assignments_and_keeps_the_old(running: Node) -> None:
     disk = FullDisk()
     disk.entry, disk.full = running.ledger.entry, True
     running.ledger = disk
@@ -245,3 +243,16 @@ def test_an_engine_without_its_sdk_is_told_and_its_machines_are_not() -> None:
     assert [(item.ok, item.detail) for item in agent.report.drivers] == [
         (False, "install python3-docker")
     ]
+
+
+def test_a_bug_in_a_look_is_no_hot_loop(node: Node) -> None:
+    def broken(operation: str) -> Exception | None:
+        return ZeroDivisionError(operation) if operation == "observe" else None
+
+    node.engine.fault = broken
+    node.told(assignment(placement()))
+    assert not node.report.drivers[0].ok
+    assert [len(node.later(1)) for _ in range(5)] == [0, 0, 0, 0, 1]
+    node.engine.fault = None
+    node.later(LOOK_AGAIN)
+    assert node.machine().phase is Phase.RUNNING

@@ -1,5 +1,6 @@
 """Files, directories and standard input become documents, or problems; never a traceback."""
 
+import gc
 import io
 import json
 import os
@@ -216,3 +217,15 @@ def test_a_dotted_path_is_split_by_the_data(path: str, steps: tuple[str | int, .
 def test_reading_needs_no_jsonschema() -> None:
     script = "import sys, manifests.load; sys.exit('jsonschema' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("text", ["a: 1", "a: [", b"\xff"])
+def test_reading_leaves_the_garbage_collector_as_it_was(text: str | bytes) -> None:
+    load_text(text, "f")
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        load_text(text, "f")
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

@@ -221,6 +221,15 @@ def test_m50_what_is_no_object_is_refused(data: Any) -> None:
     assert "expected an object" in fault.message
 
 
+def test_a_mistake_in_one_field_does_not_hide_the_checks_of_others() -> None:
+    faults = validate(machine(type="libvirt", env={"A": "x"}, memory="1", ports=["1:1", "1:2"]))
+    assert [fault.path for fault in faults] == [
+        ("spec", "memory"),
+        ("spec", "ports", 1),
+        ("spec", "env"),
+    ]
+
+
 def test_a_secret_is_not_repeated() -> None:
     for env in ({"A": "hush\n"}, {"A": ["hush"]}, {"A": "hush" * 10_000}):
         (fault,) = validate(machine(env=env))

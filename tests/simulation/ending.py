@@ -16,6 +16,8 @@ MOST_ROUNDS = 120
 MOST_PASSES = 40
 MOST_STEPS = 400
 CALM_ROUNDS = 10
+JUMPS = (0.001, 0.001, 30.0, 100.0, 600.0)
+"""Seconds let go by after so many idle rounds: longer than any pause or idle image is kept."""
 Marks = tuple[object, ...]
 
 
@@ -67,16 +69,17 @@ def _heal_node(world: World, node: SimNode) -> None:
 
 
 def converge(world: World) -> int:
-    """Rounds until nothing happens any more, time jumping to whatever is due next."""
+    """Rounds until nothing has happened for longer than anything waits; time jumps to what is due."""
     before: Marks = ()
+    idle = 0
     for number in range(MOST_ROUNDS):
         round_(world)
         now = marks(world)
-        due = soonest(world)
-        if now == before and due is None:
-            return number
+        idle = idle + 1 if now == before else 0
+        if idle == len(JUMPS):
+            return number - idle
         before = now
-        world.now += max(due or 0.0, 0.001)
+        world.now += max(soonest(world) or 0.001, JUMPS[idle])
     demand(False, f"L1: no calm after {MOST_ROUNDS} rounds: {busy(world)}")
     return MOST_ROUNDS
 

@@ -167,6 +167,7 @@ class SimNode:
         """A call whose caller is dead has its effect."""
         driver = Simulated(self.engines[step.type])  # type: ignore[union-attr]
         driver.bind(self.world.oracle.cluster)
+        on, self.world.faults.on = self.world.faults.on, False
         try:
             if isinstance(step, Create):
                 driver.create(step.placement, Path("/simulated"))
@@ -174,6 +175,8 @@ class SimNode:
                 driver.start(step.handle)
         except DriverError:
             pass
+        finally:
+            self.world.faults.on = on
 
     # -- one event at a time
 

@@ -1,0 +1,200 @@
+"""The agent's threads: answers come with news, one slow call delays nobody, stopping ends it all."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from hyper.agent import Agent
+from hyper.core.admission import Refusal
+from hyper.core.model import Host
+from hyper.drivers.simulated import Engine, Simulated
+from hyper.images import ImageCache
+from hyper.ledger import MemoryLedger
+from hyper.runner import Runner
+from hyper.workers import Workers
+from manifests.scalars import Cpus, Memory, Sha256
+from manifests.wire import MachineReport, Phase, Report
+from tests.hyper.making import CLUSTER, DOCKER, OTHER, assignment, exchange, placement, uid
+from tests.hyper.rig import TRAITS
+
+WEB = uid("web")
+LONG = 30.0
+"""Seconds an exchange may wait: much longer than any test that passes takes."""
+SOON = 10.0
+
+
+class Station:
+    """A runner on a simulated Docker, with everything around it but the socket."""
+
+    def __init__(self, root: Path) -> None:
+        self.engine = Engine()
+        self.ledger = MemoryLedger()
+        images = ImageCache(root / "images")
+        (root / "images" / Sha256("a" * 64)).touch()
+        host = Host(boot="boot", cpus=Cpus(8000), memory=Memory(65536), version="1")
+        agent = Agent(ledger=self.ledger, engines={DOCKER: TRAITS[DOCKER]}, host=host)
+        self.driver = Simulated(self.engine)
+        workers = Workers(
+            drivers={DOCKER: self.driver},
+            images=images,
+            publisher=None,
+            assignment=lambda: agent.assignment,
+        )
+        self.runner = Runner(agent, workers, self.bind)
+        self.pool = ThreadPoolExecutor(16)
+        self.running = self.pool.submit(self.runner.run)
+
+    def bind(self, cluster: str) -> None:
+        self.driver.bind(cluster)
+        self.driver.watch(partial(self.runner.notify, DOCKER))
+
+    def ask(self, last: Report | None, wait: float = LONG) -> Report:
+        """What a controller asks that knows `last`."""
+        boot, revision = (last.boot, last.revision) if last else ("", 0)
+        return self.runner.exchange(exchange(boot=boot, revision=revision, wait=wait))
+
+    def asking(self, last: Report) -> "Future[Report]":
+        return self.pool.submit(self.ask, last)
+
+    def until(self, good: Callable[[Report], bool], report: Report | None = None) -> Report:
+        """The first report that is so; each question waits for news."""
+        deadline = time.monotonic() + SOON
+        while report is None or not good(report):
+            assert time.monotonic() < deadline, report
+            report = self.ask(report)
+        return report
+
+    def close(self) -> None:
+        self.runner.stop()
+        self.running.result(SOON)
+        self.pool.shutdown()
+
+
+@pytest.fixture
+def station(tmp_path: Path) -> Iterator[Station]:
+    station = Station(tmp_path)
+    yield station
+    station.close()
+
+
+def machine(report: Report, name: str = "web") -> MachineReport | None:
+    return next((item for item in report.machines if item.uid == uid(name)), None)
+
+
+def runs(report: Report, name: str = "web") -> bool:
+    found = machine(report, name)
+    return found is not None and found.phase is Phase.RUNNING
+
+
+@pytest.fixture
+def up(station: Station) -> Report:
+    report = station.runner.exchange(exchange(assignment(placement())))
+    return station.until(runs, report)
+
+
+def test_an_assignment_is_carried_out_and_told_as_it_happens(station: Station) -> None:
+    begun = time.monotonic()
+    station.until(runs, station.runner.exchange(exchange(assignment(placement()), wait=LONG)))
+    assert len(station.engine.running(WEB)) == 1
+    assert time.monotonic() - begun < SOON
+
+
+def test_the_first_answer_is_of_the_assignment_that_was_brought(station: Station) -> None:
+    told = exchange(assignment(placement(), generation=7), wait=LONG)
+    assert station.runner.exchange(told).generation == 7
+
+
+def test_without_news_the_answer_comes_in_time(station: Station, up: Report) -> None:
+    begun = time.monotonic()
+    assert station.ask(up, wait=0.2) is up
+    assert 0.2 <= time.monotonic() - begun < SOON
+
+
+def test_what_happens_on_the_node_answers_a_waiting_question(station: Station, up: Report) -> None:
+    waiting = station.asking(up)
+    station.engine.kill(WEB)
+    assert waiting.result(SOON).revision > up.revision
+    repaired = station.until(lambda it: (machine(it) or up.machines[0]).restarts == 1, up)
+    assert runs(repaired) or station.until(runs, repaired)
+
+
+def test_a_newer_question_answers_the_older_at_once(station: Station, up: Report) -> None:
+    """The controller has given up on it, and must not find it in its way."""
+    older = station.asking(up)
+    begun = time.monotonic()
+    while not older.done():
+        station.ask(up, wait=0.01)
+        assert time.monotonic() - begun < SOON
+    assert older.result().revision == up.revision
+
+
+def test_a_new_boot_is_told_all_at_once(station: Station, up: Report) -> None:
+    told = station.runner.exchange(exchange(boot="before", revision=up.revision, wait=LONG))
+    assert told is up
+
+
+def test_who_must_not_speak_is_refused_and_changes_nothing(station: Station, up: Report) -> None:
+    with pytest.raises(Refusal):
+        station.runner.exchange(exchange(assignment(generation=9, cluster=OTHER)))
+    assert station.ask(up, wait=0) is up
+
+
+def test_one_call_that_hangs_delays_no_other_machine(station: Station) -> None:
+    hang, free = threading.Lock(), threading.Event()
+
+    def fault(operation: str) -> None:
+        if operation == "create" and hang.acquire(blocking=False):
+            assert free.wait(SOON)
+
+    station.engine.fault = fault
+    names = ["a", "b", "c", "d", "e", "f"]
+    told = assignment(*(placement(name) for name in names))
+    report = station.runner.exchange(exchange(told, wait=LONG))
+    five = station.until(lambda it: sum(runs(it, name) for name in names) == 5, report)
+    free.set()
+    station.until(lambda it: all(runs(it, name) for name in names), five)
+
+
+def test_stopping_ends_the_waiting_and_leaves_the_machines(station: Station, up: Report) -> None:
+    waiting = station.asking(up)
+    station.runner.stop()
+    station.running.result(SOON)
+    assert waiting.result(SOON).revision >= up.revision
+    assert len(station.engine.running(WEB)) == 1
+    assert not station.runner.restart
+
+
+def test_stopping_waits_for_the_step_under_way(station: Station, up: Report) -> None:
+    begun, free = threading.Event(), threading.Event()
+
+    def fault(operation: str) -> None:
+        if operation == "remove":
+            begun.set()
+            assert free.wait(SOON)
+
+    station.engine.fault = fault
+    station.runner.exchange(exchange(assignment(generation=2, leaving=[("web", 1)])))
+    assert begun.wait(SOON)
+    station.runner.stop()
+    assert not station.running.done()
+    free.set()
+    station.running.result(SOON)
+    assert station.engine.of(WEB) == []
+
+
+def test_another_cluster_means_a_new_start(station: Station, up: Report) -> None:
+    report = station.runner.exchange(
+        exchange(assignment(generation=2, leaving=[("web", 1)]), wait=LONG)
+    )
+    station.until(lambda it: machine(it) is None, report)
+    station.runner.exchange(exchange(assignment(cluster=OTHER)))
+    station.running.result(SOON)
+    assert station.runner.restart
+    assert station.driver.cluster == CLUSTER
+    assert station.ledger.entry.assignment is not None
+    assert station.ledger.entry.assignment.cluster == OTHER
