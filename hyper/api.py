@@ -42,10 +42,9 @@ def make_app(exchange: Callable[[Exchange], Report], token: str) -> Any:
 
 
 def _authorised(token: str) -> bool:
-    scheme, _, given = bottle.request.get_header("Authorization", "").partition(" ")
-    return scheme == "Bearer" and hmac.compare_digest(
-        given.encode(errors="replace"), token.encode()
-    )
+    header: str = bottle.request.environ.get("HTTP_AUTHORIZATION", "")
+    scheme, _, given = header.partition(" ")
+    return scheme == "Bearer" and hmac.compare_digest(given.encode("latin-1"), token.encode())
 
 
 def _body() -> Any:

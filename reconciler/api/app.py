@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
+from importlib.metadata import version
 from typing import Any
 from urllib.parse import parse_qsl
 from wsgiref.types import WSGIApplication
@@ -19,16 +20,17 @@ from reconciler.api.http import Answer, ApiError, Request, bad_request
 from reconciler.api.watching import Handler, watched
 
 HEALTH = "/health"
+VERSION = version("iaasctl")
 MOST_PARAMETERS = 32
 PLAIN = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 def health(deps: Deps, request: Request) -> Answer:
-    """For everybody, so it tells nothing but whether the program works."""
+    """For everybody, so it tells little: whether the program works, and which it is."""
     request.only()
     if deps.cluster.store.failure:
         return Answer(status=503, body={"status": "failed"})
-    return Answer(body={"status": "ok"})
+    return Answer(body={"status": "ok", "version": VERSION})
 
 
 @dataclass(frozen=True, slots=True)

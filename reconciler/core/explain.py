@@ -93,7 +93,7 @@ def _line(
 
 def _why_gone(change: Change) -> str:
     assert change.before is not None
-    return f"owned by {change.before.source}"
+    return f"no longer wanted by {change.before.source}"
 
 
 def _changed(

@@ -23,6 +23,7 @@ log = logging.getLogger("reconciler")
 
 TIMEOUT = httpx.Timeout(connect=3, read=POLL + 5, write=5, pool=5)
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+PATIENCE = POLL + 5
 MAX_REPORT = 64 * 1024 * 1024
 
 
@@ -37,10 +38,13 @@ class Fleet:
         base: Assignment,
         token: str,
         clock: Callable[[], float] = time.monotonic,
+        patience: float = PATIENCE,
     ) -> None:
+        """`patience`: seconds for a whole exchange, however slowly the agent talks."""
         self._cluster = cluster
         self._base = base
         self._clock = clock
+        self._patience = patience
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._wakes: dict[tuple[str, str], asyncio.Event] = {}
@@ -126,27 +130,39 @@ class Fleet:
 
     async def _post(self, client: httpx.AsyncClient, address: str, question: Exchange) -> Report:
         body = json.dumps(dump(question), separators=(",", ":")).encode()
+        url = f"http://{address}/v1/exchange"
         try:
-            answer = await client.post(
-                f"http://{address}/v1/exchange", content=body, headers=self._headers
-            )
-        except httpx.HTTPError as error:
+            async with (
+                asyncio.timeout(self._patience),
+                client.stream("POST", url, content=body, headers=self._headers) as answer,
+            ):
+                data = await _read(address, answer)
+        except (httpx.HTTPError, TimeoutError) as error:
             raise AgentError(f"no answer from {address}: {_why(error)}") from None
         if answer.status_code != 200:
-            raise AgentError(_refusal(address, answer))
+            raise AgentError(_refusal(address, answer.status_code, data))
         try:
-            return load(Report, answer.json())
+            return load(Report, json.loads(data))
         except (ValueError, RecursionError, CodecError) as error:
             raise AgentError(f"{address} answered nonsense: {error}") from None
+
+
+async def _read(address: str, answer: httpx.Response) -> bytes:
+    data = bytearray()
+    async for chunk in answer.aiter_bytes():
+        data += chunk
+        if len(data) > MAX_REPORT:
+            raise AgentError(f"{address} answered more than {MAX_REPORT >> 20} MiB")
+    return bytes(data)
 
 
 def _why(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _refusal(address: str, answer: httpx.Response) -> str:
+def _refusal(address: str, status: int, data: bytes) -> str:
     try:
-        said = str(answer.json()["message"])[:300]
+        said = str(json.loads(data)["message"])[:300]
     except (ValueError, KeyError, TypeError, RecursionError):
-        said = f"status {answer.status_code}"
+        said = f"status {status}"
     return f"the agent at {address} refuses: {said}"

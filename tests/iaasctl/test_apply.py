@@ -91,7 +91,6 @@ def test_a_dry_run_changes_nothing_and_is_exit_0(run: Run, server: Server, manif
 def test_all_problems_are_reported_at_their_places_and_nothing_is_sent(
     run: Run, server: Server, tmp_path: Path
 ) -> None:
-    pytest.importorskip("manifests.validate")
     (tmp_path / "a.yaml").write_text(
         "apiVersion: iaas/v1\nkind: Machine\nmetadata: {name: no}\nspec: {image: 3}\n"
     )
@@ -175,7 +174,6 @@ DIGEST = hashlib.sha256(b"bytes").hexdigest()
 def test_an_image_file_is_uploaded_once_and_its_digest_filled_in(
     run: Run, server: Server, image: Path
 ) -> None:
-    pytest.importorskip("manifests.validate")
     for _ in range(2):
         assert run("apply", "-f", str(image)).code == 0
     assert [method for method, *_ in server.requests] == ["HEAD", "PUT", "POST", "HEAD", "POST"]
@@ -190,7 +188,6 @@ def test_an_image_file_is_uploaded_once_and_its_digest_filled_in(
 def test_a_plan_uploads_too_since_the_server_checks_the_bytes(
     run: Run, server: Server, image: Path
 ) -> None:
-    pytest.importorskip("manifests.validate")
     run("plan", "-f", str(image))
     assert [method for method, *_ in server.requests] == ["HEAD", "PUT", "POST"]
     assert server.requests[-1][2] == {"dryRun": "true"}
@@ -214,7 +211,6 @@ def test_deleting_what_is_not_there_is_exit_4(run: Run, server: Server) -> None:
 def test_another_digest_than_promised_is_a_problem_at_its_place(
     run: Run, server: Server, image: Path
 ) -> None:
-    pytest.importorskip("manifests.validate")
     image.write_text(IMAGE % f", sha256: {'f' * 64}")
     ran = run("apply", "-f", str(image))
     assert (
@@ -225,7 +221,6 @@ def test_another_digest_than_promised_is_a_problem_at_its_place(
 
 
 def test_an_invalid_set_uploads_nothing(run: Run, server: Server, image: Path) -> None:
-    pytest.importorskip("manifests.validate")
     image.write_text((IMAGE % "") + "---\nkind: Nonsense\n")
     assert run("apply", "-f", str(image)).code == 2
     assert "PUT" not in [method for method, *_ in server.requests]
@@ -233,7 +228,6 @@ def test_an_invalid_set_uploads_nothing(run: Run, server: Server, image: Path) -
 
 @pytest.mark.parametrize("name", ["/dev/zero", "..", "a\\0b"])
 def test_what_is_no_file_is_no_image(run: Run, server: Server, image: Path, name: str) -> None:
-    pytest.importorskip("manifests.validate")
     image.write_text((IMAGE % "").replace("images/web.tar", f'"{name}"'))
     assert run("apply", "-f", str(image)).code == 2
     assert server.requests == []

@@ -273,9 +273,8 @@ def controller(world: World) -> str:
         world.deposed.append(old)
         world.faults.did("second controller")
     try:
-        new = world.new_controller()
+        new = world.started() if old else world.new_controller()
     except (Crashed, StoreError):
-        world.controller = None
         return "a controller crashed at its start"
     return f"controller {new.term} starts{', beside the old one' if old else ''}"
 

@@ -135,12 +135,12 @@ def test_labels_select_and_nothing_else() -> None:
 
 
 def test_deleted_with_its_owner() -> None:
-    assert deleted(WEB, ("Machine", "web")) == ["delete Machine web: owned by test"]
+    assert deleted(WEB, ("Machine", "web")) == ["delete Machine web: no longer wanted by test"]
 
 
 def test_pruned() -> None:
     kept = [image("app").manifest, node("n1").manifest]
-    assert applied(WEB, *kept, prune=True) == ["delete Machine web: owned by test"]
+    assert applied(WEB, *kept, prune=True) == ["delete Machine web: no longer wanted by test"]
 
 
 def test_other_bytes_replace_the_machines_of_the_image() -> None:
@@ -156,7 +156,7 @@ def test_other_bytes_replace_the_machines_of_the_image() -> None:
 def test_a_node_that_goes_takes_its_machines_along() -> None:
     given = WEB | {"nodes": {"n1": {}, "n2": {}}}
     assert deleted(given, ("Node", "n1")) == [
-        "delete Node n1: owned by test",
+        "delete Node n1: no longer wanted by test",
         "replace Machine web: node n1 is being removed",
     ]
 
