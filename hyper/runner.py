@@ -64,7 +64,8 @@ class Runner:
         report = self._agent.report
         mine = self._agent.assignment
         told = (report.boot, report.revision) != (request.boot, request.revision)
-        return told and (mine is None or report.generation == mine.generation)
+        current = mine is None or (report.node, report.generation) == (mine.node, mine.generation)
+        return told and current
 
     def _wait(self, mine: int, until: float, done: Callable[[], bool]) -> None:
         while not (done() or self._stopping or self._exchanges != mine):

@@ -10,6 +10,7 @@ import pytest
 
 from tests import docker_images, vm_images
 from tests.e2e.cluster import Cluster
+from tests.e2e.documents import image, node
 from tests.e2e.engines import Engines, command_lines
 from tests.e2e.lab import Lab
 from tests.e2e.ports import own_address
@@ -41,9 +42,10 @@ def vm_image() -> Path:
 @pytest.fixture(scope="session")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
     """Builds container images that nobody else on this host has: busybox that sleeps, with a volume."""
-    path = tmp_path_factory.mktemp("image") / "idle.tar"
+    folder = tmp_path_factory.mktemp("image")
 
     def builder(version: str) -> Path:
+        path = folder / f"{version}.tar"
         docker_images.busybox(path, Labels={"e2e": f"{path} {version}"}, Volumes={"/data": {}})
         return path
 
@@ -52,7 +54,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
 
 @pytest.fixture(scope="session")
 def idle(build: Build) -> Path:
-    return build("1")
+    return build("idle")
 
 
 @pytest.fixture(scope="session")
@@ -75,10 +77,12 @@ def labs(engines: Engines) -> Iterator[Labs]:
 
 
 @pytest.fixture(scope="session")
-def small(engines: Engines) -> Iterator[Lab]:
-    """A lab with Docker alone, shared by tests that clean up what they apply."""
+def small(engines: Engines, idle: Path) -> Iterator[Lab]:
+    """A lab with Docker alone, its node and the image `idle`. Tests remove what they apply to it."""
     with making(engines) as make:
-        yield make("docker")
+        lab = make("docker")
+        lab.apply(node(lab), image("idle", idle), name="base")
+        yield lab
 
 
 @pytest.fixture(scope="session")

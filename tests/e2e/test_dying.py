@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.e2e.cluster import Cluster
-from tests.e2e.documents import image, machine, node
+from tests.e2e.documents import machine
 from tests.e2e.engines import Engines, qemu_pid
 from tests.e2e.lab import Lab
 from tests.e2e.ports import answers, until
@@ -74,7 +74,7 @@ def test_killed_machines_answer_again(cluster: Cluster, record_property: Record)
 
 
 def test_restart_policies_and_backoff(
-    small: Lab, engines: Engines, idle: object, record_property: Record
+    small: Lab, engines: Engines, record_property: Record
 ) -> None:
     """Five containers that end at once, watched for 15 s."""
     ends = {
@@ -88,7 +88,7 @@ def test_restart_policies_and_backoff(
         machine(name, "idle", command=["sh", "-c", f"exit {code}"], restart={"policy": policy})
         for name, (policy, code) in ends.items()
     ]
-    path = small.write(node(small), image("idle", idle), *documents, name="policies")
+    path = small.write(*documents, name="policies")
     since = time.time()
     small.ctl("apply", "-f", path)
     seen = starts(small, engines, since, since + WATCHED)

@@ -2,77 +2,17 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from hyper.agent import Agent
 from hyper.core.admission import Refusal
-from hyper.core.model import Host
-from hyper.drivers.simulated import Engine, Simulated
-from hyper.images import ImageCache
-from hyper.ledger import MemoryLedger
-from hyper.runner import Runner
-from hyper.workers import Workers
-from manifests.scalars import Cpus, Memory, Sha256
 from manifests.wire import MachineReport, Phase, Report
-from tests.hyper.making import CLUSTER, DOCKER, OTHER, assignment, exchange, placement, uid
-from tests.hyper.rig import TRAITS
+from tests.hyper.making import CLUSTER, OTHER, assignment, exchange, placement, uid
+from tests.hyper.station import LONG, SOON, Station
 
 WEB = uid("web")
-LONG = 30.0
-"""Seconds an exchange may wait: much longer than any test that passes takes."""
-SOON = 10.0
-
-
-class Station:
-    """A runner on a simulated Docker, with everything around it but the socket."""
-
-    def __init__(self, root: Path) -> None:
-        self.engine = Engine()
-        self.ledger = MemoryLedger()
-        images = ImageCache(root / "images")
-        (root / "images" / Sha256("a" * 64)).touch()
-        host = Host(boot="boot", cpus=Cpus(8000), memory=Memory(65536), version="1")
-        agent = Agent(ledger=self.ledger, engines={DOCKER: TRAITS[DOCKER]}, host=host)
-        self.driver = Simulated(self.engine)
-        workers = Workers(
-            drivers={DOCKER: self.driver},
-            images=images,
-            publisher=None,
-            assignment=lambda: agent.assignment,
-        )
-        self.runner = Runner(agent, workers, self.bind)
-        self.pool = ThreadPoolExecutor(16)
-        self.running = self.pool.submit(self.runner.run)
-
-    def bind(self, cluster: str) -> None:
-        self.driver.bind(cluster)
-        self.driver.watch(partial(self.runner.notify, DOCKER))
-
-    def ask(self, last: Report | None, wait: float = LONG) -> Report:
-        """What a controller asks that knows `last`."""
-        boot, revision = (last.boot, last.revision) if last else ("", 0)
-        return self.runner.exchange(exchange(boot=boot, revision=revision, wait=wait))
-
-    def asking(self, last: Report) -> "Future[Report]":
-        return self.pool.submit(self.ask, last)
-
-    def until(self, good: Callable[[Report], bool], report: Report | None = None) -> Report:
-        """The first report that is so; each question waits for news."""
-        deadline = time.monotonic() + SOON
-        while report is None or not good(report):
-            assert time.monotonic() < deadline, report
-            report = self.ask(report)
-        return report
-
-    def close(self) -> None:
-        self.runner.stop()
-        self.running.result(SOON)
-        self.pool.shutdown()
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 import hyper.agent
-import hyper.core.converge as converge
 import reconciler.core.passes.release as release
 import reconciler.core.passes.retire as retire
 from hyper.agent import Agent
@@ -66,16 +65,6 @@ def absence_removes() -> list[Swap]:
         return honest(self, turn, uid, role, it)
 
     return [(Agent, "_machine", machine)]
-
-
-def tombstone_without_epoch() -> list[Swap]:
-    """An order to remove an old instance removes every later one, too."""
-    honest = converge.bury
-
-    def bury(tombstone: Tombstone, instance: Instance, *rest: Any) -> Any:
-        return honest(Tombstone(tombstone.uid, instance.epoch), instance, *rest)
-
-    return [(hyper.agent, "bury", bury)]
 
 
 def no_compare_and_set() -> list[Swap]:
@@ -180,7 +169,6 @@ def own_stops_forgotten() -> list[Swap]:
 BUGS: dict[str, Callable[[], list[Swap]]] = {
     "old-report-confirms": old_report_confirms,
     "absence-removes": absence_removes,
-    "tombstone-without-epoch": tombstone_without_epoch,
     "no-compare-and-set": no_compare_and_set,
     "late-answers-count": late_answers_count,
     "looks-without-order": looks_without_order,

@@ -93,7 +93,7 @@ def unpinned(machines: list[Document]) -> list[Document]:
 
 
 FIELDS = (
-    "memory", "cpus", "state", "state", "ports", "node", "env", "command", "restart", "image", "labels",
+    "memory", "memory", "cpus", "state", "state", "state", "state", "ports", "node", "env", "command", "restart", "image", "labels",
     "onNodeFailure",
 )  # fmt: skip
 

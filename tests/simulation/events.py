@@ -107,10 +107,13 @@ def deliver(world: World, question: Question) -> str:
     if node is None or node.agent is None:
         return head + refuse(world, question, "connection refused")
     try:
-        if node.agent.exchange(load(Exchange, json.loads(question.text))):
+        request = load(Exchange, json.loads(question.text))
+        if node.agent.exchange(request):
             node.dirty = True
     except (Refusal, LedgerError) as error:
         return head + refuse(world, question, str(error))
+    demand(request.term >= node.disk.term, f"S3: {node.host} takes the word of an old term")
+    node.disk.term = request.term
     world.held.append(question)
     return head
 
@@ -206,9 +209,9 @@ ACTS: tuple[tuple[Callable[[World, SimNode], str], Callable[[SimNode], bool]], .
 
 def repair(world: World) -> str:
     node = world.rng.choice(world.nodes)
-    broken = sorted(node.gaps - node.down)
-    if not broken or node.agent is None or not node.bound:
+    if node.agent is None or not node.bound:
         return ""
+    broken = sorted(node.gaps - node.down) or [world.rng.choice(list(node.engines))]
     node.repair(broken[0])
     return f"{node.host}: the stream of {broken[0]} works again"
 
@@ -324,15 +327,15 @@ EVENTS: tuple[tuple[Event, float], ...] = (
     (arrive, 10),
     (answer, 10),
     (hear, 10),
-    (give_up, 1),
+    (give_up, 2),
     (repair, 2),
     (engine, 1.5),
-    (land, 1),
+    (land, 0.5),
     (wait, 4),
     (agent, 1.5),
     (controller, 0.8),
     (deposed, 1.5),
-    (user, 3),
+    (user, 6),
     (look, 0.7),
     (outside, 2),
 )

@@ -16,7 +16,7 @@ LIKELIHOOD = {
     "call failed": 0.05,
     "reply lost": 0.05,
     "engine down": 0.02,
-    "agent crash in call": 0.02,
+    "agent crash in call": 0.03,
     "agent crash after call": 0.01,
     "change during call": 0.03,
     "ledger full": 0.02,

@@ -5,7 +5,6 @@ What `hyper.runner` does with threads is done here one event at a time, in any o
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,17 +39,20 @@ class Disk:
     def __init__(self) -> None:
         self.entry = Entry()
         self.images: dict[str, int] = {}
+        self.term = 0
+        """The highest term whose word the agent took."""
 
 
 class SimLedger:
-    def __init__(self, disk: Disk, broken: Callable[[], bool]) -> None:
-        self.disk = disk
-        self.entry = disk.entry
-        self._broken = broken
+    def __init__(self, node: SimNode) -> None:
+        self.disk = node.disk
+        self.entry = node.disk.entry
+        self._node = node
 
     def save(self, entry: Entry) -> None:
-        if self._broken():
+        if self._node.world.faults.hit("ledger full"):
             raise LedgerError("the simulated disk is full")
+        self._node.world.oracle.noted(self._node.host, self.entry.assignment, entry.assignment)
         self.disk.entry = self.entry = entry
 
 
@@ -132,7 +134,7 @@ class SimNode:
     def start(self) -> None:
         self.boots += 1
         self._forget()
-        ledger = SimLedger(self.disk, lambda: self.world.faults.hit("ledger full"))
+        ledger = SimLedger(self)
         boot = f"{self.host}-{self.boots}"
         host = Host(boot=boot, cpus=CPUS, memory=MEMORY, version="0")
         self.agent = agent = Agent(ledger=ledger, engines=TRAITS, host=host)

@@ -13,6 +13,7 @@ from manifests.codec import dump
 from manifests.kinds import document_of
 from manifests.kinds.image import MachineType
 from manifests.kinds.machine import PowerState
+from manifests.wire import Assignment
 from reconciler.core.model import Key, Placed, Snapshot, Stage
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Oracle:
         self.made: dict[PlacementId, int] = {}
         self.lost_outside: dict[PlacementId, int] = {}
         self.ran: set[PlacementId] = set()
+        self.orders: dict[tuple[str, str], int] = {}
+        """(host, uid) -> the highest epoch whose instances the agent was ever told to remove."""
         self.active: dict[PlacementId, Placed] = {}
         self.wires: dict[PlacementId, set[tuple[PowerState, int, int]]] = {}
         self.newest: dict[str, int] = {}
@@ -107,7 +110,23 @@ class Oracle:
         if engine.outside:
             self.lost_outside[key] = self.lost_outside.get(key, 0) + 1
         elif key in self.active:
+            self.fail(f"S10: {it.name}@{it.epoch} was removed on {engine.host} though it shall run")
+        elif it.epoch > self.orders.get((engine.host, it.uid), 0):
             self.fail(f"S10: {it.name}@{it.epoch} was removed on {engine.host} without an order")
+
+    def noted(self, host: str, old: Assignment | None, new: Assignment | None) -> None:
+        """An agent makes an assignment its own."""
+        if new is None or old is new:
+            return
+        if old is not None and old.node == new.node and new.generation < old.generation:
+            self.fail(f"S2: {host} went back from generation {old.generation} to {new.generation}")
+        for order in new.leaving:
+            self._order(host, order.uid, order.epoch)
+        for placement in new.run:
+            self._order(host, placement.uid, placement.epoch - 1)
+
+    def _order(self, host: str, uid: str, epoch: int) -> None:
+        self.orders[host, uid] = max(epoch, self.orders.get((host, uid), 0))
 
     def _take(self, engine: TruthEngine, it: Instance) -> None:
         if engine.type is not MachineType.DOCKER:
