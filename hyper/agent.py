@@ -229,7 +229,21 @@ class Agent:
             live=self._traits[placement.type].live,
             now=now,
         )
-        return self._until_published(placement, instance, decide(case))
+        decision = decide(case)
+        if isinstance(decision.step, Start) and self._still_published(placement):
+            reason = "waiting until its ports no longer lead to another machine"
+            return Decision(phase=Phase.STARTING, reason=reason)
+        return self._until_published(placement, instance, decision)
+
+    def _still_published(self, placement: Placement) -> bool:
+        """Whether the publisher may have ports of a machine whose own engine publishes them."""
+        served = [type_ for type_ in self._looks if not self._traits[type_].native_ports]
+        if placement.type in served or not placement.ports or not served:
+            return False
+        if self._published is None:  # what an earlier agent published is replaced any moment now
+            return all(self._views.engines[type_].known for type_ in served)
+        taken = {(port.protocol, port.node) for port in self._published}
+        return any((port.protocol, port.node) in taken for port in placement.ports)
 
     def _until_published(
         self, placement: Placement, instance: Instance | None, decision: Decision

@@ -17,12 +17,15 @@ class Refusal(Exception):
 def admit(request: Exchange, mine: Assignment | None, *, vacant: bool) -> Assignment | None:
     """The assignment to go by after `request`; None while there is none. Raises Refusal.
 
-    A `vacant` agent, one that has and shall have no machines, may change its cluster and name.
+    A `vacant` agent, one that has and shall have no machines, may change its cluster and name, but
+    not by an old word that comes late: whoever meets it anew has nothing to run on it yet.
     """
     if request.protocol != PROTOCOL:
         raise Refusal("protocol", f"this agent speaks protocol {PROTOCOL}")
     same = mine is not None and (request.cluster, request.node) == (mine.cluster, mine.node)
     if mine is not None and not same and not vacant:
+        raise Refusal(*_stranger(request, mine))
+    if mine is not None and not same and request.assignment and request.assignment.run:
         raise Refusal(*_stranger(request, mine))
     if mine is None or not same:
         return request.assignment

@@ -56,6 +56,11 @@ class Session:
         """Take a report; one that answers an older question is ignored."""
         if question != self._question:
             return
+        if report.node != self.node:
+            # It has not taken up our word yet, or another's since; its report says nothing of ours.
+            self._report = None
+            self.silent(f"the agent there is node {report.node} still")
+            return
         self._heard = self._clock()
         self._report = report
         self._cluster.see(self.node, Seen(NodeState.READY, report))

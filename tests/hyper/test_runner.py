@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from hyper.core.admission import Refusal
+from hyper.drivers.simulated import down
 from manifests.wire import MachineReport, Phase, Report
-from tests.hyper.making import CLUSTER, OTHER, assignment, exchange, placement, uid
+from tests.hyper.making import CLUSTER, DOCKER, OTHER, assignment, exchange, placement, uid
 from tests.hyper.station import LONG, SOON, Station
 
 WEB = uid("web")
@@ -42,6 +43,26 @@ def test_an_assignment_is_carried_out_and_told_as_it_happens(station: Station) -
     station.until(runs, station.runner.exchange(exchange(assignment(placement()), wait=LONG)))
     assert len(station.engine.running(WEB)) == 1
     assert time.monotonic() - begun < SOON
+
+
+def test_every_piece_of_news_is_told(station: Station) -> None:
+    """None is left to the end of the wait, in whatever order threads wake up."""
+    report, names = None, [f"m{number}" for number in range(20)]
+    for count, name in enumerate(names, 1):
+        told = assignment(*(placement(it) for it in names[:count]), generation=count)
+        report = station.runner.exchange(exchange(told, wait=LONG))
+        report = station.until(lambda it, name=name: runs(it, name), report)  # type: ignore[misc]
+
+
+def test_news_that_leads_to_no_step_is_told_too(station: Station, up: Report) -> None:
+    report = up
+    for _ in range(20):
+        station.engine.fault = down
+        station.runner.notify(DOCKER, None)
+        report = station.until(lambda it: not it.drivers[0].ok, report)
+        station.engine.fault = None
+        station.runner.notify(DOCKER, None)
+        report = station.until(lambda it: it.drivers[0].ok, report)
 
 
 def test_the_first_answer_is_of_the_assignment_that_was_brought(station: Station) -> None:

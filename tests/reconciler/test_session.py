@@ -103,6 +103,16 @@ def test_an_answer_makes_the_node_ready(talk: Talk) -> None:
     assert talk.world.cluster.seen[NODE].report == report()
 
 
+def test_a_report_of_another_node_says_nothing(talk: Talk) -> None:
+    """The agent there has not taken up our word yet; its lease runs on."""
+    talk.session.answer(talk.session.ask()[0], report())
+    talk.now += LEASE
+    talk.session.answer(talk.session.ask()[0], report(revision=2, node=Name("n9")))
+    assert talk.state == (NodeState.UNAVAILABLE, "the agent there is node n9 still")
+    assert talk.session.behind(talk.world.cluster.snapshot())
+    assert talk.session.ask()[1].boot == ""
+
+
 def test_a_late_answer_is_ignored(talk: Talk) -> None:
     older, _ = talk.session.ask()
     newer, _ = talk.session.ask()

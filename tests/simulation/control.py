@@ -38,6 +38,8 @@ class Question:
     session: Session
     number: int
     text: str
+    answered: str | None = None
+    """A connection carries one answer; it may come twice."""
 
 
 @dataclass(slots=True)
@@ -116,6 +118,9 @@ class Controller:
         session = question.session
         if self.sessions.get(question.link) is not session:
             return
+        if question.answered not in (None, answer.text):
+            return
+        question.answered = answer.text
         mine = self.open.get(question.link) is question
         if report is not None:
             session.answer(question.number, report)

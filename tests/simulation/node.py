@@ -39,8 +39,6 @@ class Disk:
     def __init__(self) -> None:
         self.entry = Entry()
         self.images: dict[str, int] = {}
-        self.term = 0
-        """The highest term whose word the agent took."""
 
 
 class SimLedger:

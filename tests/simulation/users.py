@@ -143,12 +143,15 @@ class Users:
 
     def add_node(self, snapshot: Snapshot) -> Request | None:
         """Hosts without a node are added, perhaps under another name; or a node's capacity changes."""
-        used = {it.node.address for it in snapshot.of_kind("Node") if not it.deleting}
+        # Two nodes at one address would be one agent with two names; a user's mistake.
+        used = {it.node.address for it in snapshot.of_kind("Node")}
         for number, host in enumerate(self.world.nodes, 1):
             name = self.rng.choice((f"n{number}", f"n{number}", f"n{number}x"))
             if host.address not in used and ("Node", name) not in snapshot.objects:
                 return apply(API, [docs.node(name, host.address)])
         found = [it for it in snapshot.of_kind("Node") if not it.deleting]
+        if not found:
+            return None
         document = document_of(self.rng.choice(found).manifest)
         document["spec"]["capacity"] = self.rng.choice(({}, {"memory": "512Mi"}, {"cpus": 4}))
         return apply(API, [document])

@@ -62,11 +62,26 @@ def test_refused(more: dict[str, Any], code: str, sentence: str, with_assignment
     assert refusal.value.code == code
 
 
-@pytest.mark.parametrize("more", [{"cluster": OTHER}, {"node": Name("n2")}])
+@pytest.mark.parametrize("more", [{"cluster": OTHER, "term": 1}, {"node": Name("n2"), "term": 3}])
 def test_a_vacant_agent_may_go_to_others(more: dict[str, Any]) -> None:
-    """Its generation and term count for nothing there."""
-    theirs = assignment(generation=1, term=1, **more)
+    """Its generation counts for nothing there, nor, in another cluster, its term."""
+    theirs = assignment(generation=1, **more)
     assert admit(exchange(theirs), MINE, vacant=True) == theirs
+
+
+@pytest.mark.parametrize("more", [{"cluster": OTHER}, {"node": Name("n2")}])
+def test_but_not_by_a_word_that_comes_late(more: dict[str, Any]) -> None:
+    """Whoever meets it anew has nothing to run on it yet."""
+    late = assignment(placement(), generation=9, term=3, **more)
+    with pytest.raises(Refusal):
+        admit(exchange(late), MINE, vacant=True)
+
+
+def test_nor_by_a_deposed_controller_under_another_name() -> None:
+    late = assignment(generation=9, term=2, node=Name("n2"))
+    with pytest.raises(Refusal) as refusal:
+        admit(exchange(late), MINE, vacant=True)
+    assert refusal.value.code == "term"
 
 
 def test_a_vacant_agent_obeys_its_own_cluster_all_the_same() -> None:
