@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from hyper.core.admission import admit
-from hyper.core.backoff import FRESH, History, failed, seen, started
+from hyper.core.backoff import FRESH, History, failed, forgiven, seen, started
 from hyper.core.converge import Case, Decision, bury, decide, erase
 from hyper.core.model import Host, Instance, Life, Publication, Traits
 from hyper.core.publishing import ports_of, publication
@@ -100,13 +100,22 @@ class Agent:
 
     def exchange(self, request: Exchange) -> bool:
         """Take a controller's word; True if the assignment is new. Raises Refusal."""
-        taken = admit(request, self.assignment, vacant=self._vacant())
-        if taken is None or taken == self.assignment:
+        before = self.assignment
+        taken = admit(request, before, vacant=self._vacant())
+        if taken is None or taken == before:
             return False
         run = {item.uid for item in taken.run}
         halted = tuple(uid for uid in self._ledger.entry.halted if uid in run)
         self._ledger.save(Entry(assignment=taken, halted=halted))
+        self._forgive(before, taken)
         return True
+
+    def _forgive(self, before: Assignment | None, after: Assignment) -> None:
+        """What is wanted otherwise from now on is tried at once, however often it failed so far."""
+        old = _roles(before) if before else {}
+        for uid, role in _roles(after).items():
+            if uid in self._history and role != old.get(uid):
+                self._history[uid] = forgiven(self._history[uid])
 
     def _vacant(self) -> bool:
         """Whether nothing binds the agent to its cluster and name any more."""
@@ -395,3 +404,9 @@ class Agent:
         elif isinstance(step, Start):
             self._history[uid] = started(history, restart=step.restart, now=now)
             self._halt(uid, halted=False)
+
+
+def _roles(assignment: Assignment) -> dict[str, Placement | Tombstone]:
+    """What becomes of each machine: it is here, or it leaves."""
+    leaving: dict[str, Placement | Tombstone] = {it.uid: it for it in assignment.leaving}
+    return leaving | {it.uid: it for it in assignment.run}

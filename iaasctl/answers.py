@@ -78,7 +78,7 @@ def _line(data: Any) -> Line:
             str(item["field"]),
             item.get("old"),
             item.get("new"),
-            str(item.get("effect") or "in place"),
+            str(item.get("effect") or ""),
             str(item.get("why") or ""),
         )
         for item in data.get("changes") or ()

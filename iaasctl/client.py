@@ -126,7 +126,6 @@ class Client:
         prune: bool = True,
         approve: bool = False,
         dry_run: bool = False,
-        if_revision: int | None = None,
     ) -> Outcome:
         """Make `documents` the desired state of `source`, all or nothing; tells what changes."""
         body = {
@@ -134,7 +133,6 @@ class Client:
             "documents": documents,
             "prune": prune,
             "approve": approve,
-            "ifRevision": if_revision,
         }
         return self._change("/iaas/apply", body, dry_run)
 

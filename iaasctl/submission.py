@@ -141,7 +141,11 @@ def set_name(paths: Sequence[str], name: str | None) -> str:
         if not re.fullmatch(NAME_PATTERN[1:-1], name):
             raise Invalid(f"{name!r} is not a name for a set", fix=NAME_HINT)
         return name
-    stem = "stdin" if paths[0] == "-" else Path(os.path.abspath(paths[0])).stem
+    if paths[0] == "-":
+        raise Invalid(
+            "standard input has no name to call its set by", fix="give it one: --set NAME"
+        )
+    stem = Path(os.path.abspath(paths[0])).stem
     slug = re.sub("[^a-z0-9]+", "-", stem.lower()).strip("-").lstrip("0123456789-")[:63].rstrip("-")
     if not slug:
         raise Invalid(

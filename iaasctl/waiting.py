@@ -18,8 +18,10 @@ Clock = Callable[[], float]
 
 
 def targets_of(keys: Sequence[Key], outcome: Outcome) -> list[Target]:
-    """What to wait for after an apply: what was sent ready, what the plan deletes gone."""
-    kept = [Target(kind=kind, name=name) for kind, name in keys]
+    """What to wait for after an apply: what was sent, and what it affects, ready; what the plan
+    deletes gone."""
+    affected = [(line.kind, line.name) for line in outcome.lines if line.action != "delete"]
+    kept = [Target(kind=kind, name=name) for kind, name in (*keys, *affected)]
     deleted = [
         Target(kind=line.kind, name=line.name, gone=True)
         for line in outcome.lines

@@ -59,12 +59,15 @@ EFFECTS: dict[MachineType, dict[str, tuple[Effect, str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class FieldChange:
-    """One changed field, by its JSON name, old and new as plain data."""
+    """One changed field, by its JSON name, old and new as plain data.
+
+    `effect` is None where nothing runs that it could have an effect on.
+    """
 
     field: str
     old: Any
     new: Any
-    effect: Effect = Effect.IN_PLACE
+    effect: Effect | None = None
     why: str = ""
 
 
@@ -81,7 +84,8 @@ def machine_changes(
 
 def strongest(changes: tuple[FieldChange, ...]) -> Effect | None:
     """The effect of all changes together; None without any."""
-    return max((change.effect for change in changes), key=ORDER.index, default=None)
+    effects = [change.effect for change in changes if change.effect]
+    return max(effects, key=ORDER.index, default=None)
 
 
 def instance_digest(type_: MachineType, values: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ def check(manifest: Manifest) -> tuple[Fault, ...]:
 
 def spec_faults(spec: object) -> tuple[Fault, ...]:
     if isinstance(spec, MachineSpec):
-        return (*_ports_twice(spec), *_unfit(spec, spec.type))
+        return (*_ports_twice(spec), *unfit(spec, spec.type))
     if isinstance(spec, ImageSpec):
         return tuple(_wrong_format(spec))
     return ()
@@ -43,7 +43,7 @@ def _ports_twice(spec: MachineSpec) -> Iterator[Fault]:
             yield Fault(("spec", "ports", index), message, "use another node port")
 
 
-def _unfit(spec: MachineSpec, type_: MachineType | None, why: str = "") -> Iterator[Fault]:
+def unfit(spec: MachineSpec, type_: MachineType | None, why: str = "") -> Iterator[Fault]:
     """What a machine of this type cannot have; `why` says where the type comes from."""
     if type_ is None:
         return
@@ -105,7 +105,7 @@ def _against_image(manifests: Sequence[Manifest]) -> Iterator[SetFault]:
             continue
         at, type_ = images[spec.image]
         if spec.type is None:
-            for fault in _unfit(spec, type_, f" (by its image {shown(str(spec.image))})"):
+            for fault in unfit(spec, type_, f" (by its image {shown(str(spec.image))})"):
                 yield index, fault
         elif spec.type is not type_:
             message = f"a {spec.type} machine cannot start from image '{spec.image}' for {type_}"

@@ -60,6 +60,14 @@ class Library:
     def has(self, sha256: str) -> bool:
         return self.path(sha256).is_file()
 
+    def touch(self, sha256: str) -> bool:
+        """Whether the bytes are here; if so they count as new, since somebody is about to use them."""
+        try:
+            os.utime(self.path(sha256))
+        except FileNotFoundError:
+            return False
+        return True
+
     def size(self, sha256: str) -> int:
         """In bytes; 0 for bytes that are not here."""
         with suppress(FileNotFoundError):

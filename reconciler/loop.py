@@ -32,6 +32,8 @@ class Loop:
 
     def step(self) -> bool:
         """One pass; True if it changed the store. Raises StoreError, Deposed."""
+        if failure := self._cluster.store.failure:
+            raise StoreFailed(failure)
         snapshot = self._cluster.snapshot()
         self._write_down(snapshot)
         plan = reconcile(snapshot)
@@ -55,6 +57,7 @@ class Loop:
         """What the agents saw happen, as events."""
         if events := events_of_reports(snapshot, self._told, self._clock()):
             self._cluster.store.record(events)
+            self._cluster.signal.bump()
         self._told = {node: seen.report for node, seen in snapshot.seen.items() if seen.report}
 
     async def run(self) -> None:
@@ -65,8 +68,9 @@ class Loop:
         while True:
             wake.clear()
             try:
-                while self.step():
-                    await asyncio.sleep(0)
+                # In a thread: a long pass, or a slow disk, must not look like a silent fleet.
+                while await asyncio.to_thread(self.step):
+                    pass
                 pause = 0.0
                 await wake.wait()
             except (Deposed, StoreFailed):

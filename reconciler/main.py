@@ -24,7 +24,7 @@ from reconciler.images import Library
 from reconciler.loop import Loop
 from reconciler.signal import Signal
 from reconciler.store import Store, StoreError
-from reconciler.submit import Desk
+from reconciler.submit import Desk, Refused
 
 log = logging.getLogger("reconciler")
 
@@ -107,18 +107,19 @@ async def run(options: argparse.Namespace) -> None:
     print(f"ready http://{address}:{port}", flush=True)
     loop, fleet = Loop(cluster, term, time.time), Fleet(cluster, base, agent_token)
     try:
-        await until_told(loop.run(), fleet.run(), tidy(cluster, library))
+        await until_told(loop.run(), fleet.run(), tidy(desk))
     finally:
         await asyncio.to_thread(server.stop)
         store.close()
 
 
-async def tidy(cluster: Cluster, library: Library) -> None:
-    """Drop the bytes of images that no object names, now and then."""
+async def tidy(desk: Desk) -> None:
+    """Drop the bytes of images that nothing names any more, now and then."""
     while True:
-        images = cluster.snapshot().of_kind("Image")
-        needed = {str(item.image.sha256) for item in images}
-        await asyncio.to_thread(library.keep, needed, now=time.time())
+        try:
+            await asyncio.to_thread(desk.tidy)
+        except (OSError, Refused):
+            log.exception("the image library could not be tidied")
         await asyncio.sleep(TIDY_SECONDS)
 
 

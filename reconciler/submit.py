@@ -7,7 +7,6 @@ Refused
 ├── Invalid      documents that are no manifests, or images whose bytes are not here
 ├── Conflicts    objects of another owner, in use, or on their way out; unknown ones to delete
 ├── Braked       it would stop more running machines than is done without asking
-├── Outdated     it was made for another revision
 └── Busy         others keep coming first; try again
 """
 
@@ -26,7 +25,8 @@ from manifests.scalars import Uid
 from manifests.validate import parse_set
 from reconciler.cluster import Cluster
 from reconciler.core.check import brake
-from reconciler.core.desired import Change, Conflict, Merge, apply_changes, merge
+from reconciler.core.conflicts import Conflict
+from reconciler.core.desired import Change, Merge, apply_changes, merge
 from reconciler.core.desired import delete as merge_deletions
 from reconciler.core.events import events_of_changes
 from reconciler.core.explain import PlanLine, plan_lines
@@ -76,10 +76,6 @@ class Braked(Refused):
     """`approve` lets it through."""
 
 
-class Outdated(Refused):
-    """Look again, then decide again."""
-
-
 class Busy(Refused):
     """Nothing is wrong with it."""
 
@@ -107,7 +103,6 @@ class Desk:
         prune: bool = False,
         dry_run: bool = False,
         approve: bool = False,
-        if_revision: int | None = None,
     ) -> Outcome:
         """Make `source` own exactly what these documents say of their objects; with `prune`, only them.
 
@@ -118,8 +113,6 @@ class Desk:
             raise Invalid(faults)
 
         def merged(snapshot: Snapshot) -> Merge:
-            if if_revision not in (None, snapshot.revision):
-                raise Outdated(f"the cluster is at revision {snapshot.revision}, not {if_revision}")
             self._check_images(snapshot, manifests)
             return merge(
                 snapshot,
@@ -138,13 +131,18 @@ class Desk:
         keys: Sequence[Key],
         *,
         source: str = API,
+        uid: Uid | None = None,
         dry_run: bool = False,
         approve: bool = False,
     ) -> Outcome:
-        """Mark objects for deletion, in the name of `source`. Raises Refused, StoreError."""
+        """Mark objects for deletion, in the name of `source`; with `uid`, only the object that has
+        this identity. Raises Refused, StoreError."""
         wanted = tuple(dict.fromkeys(keys))
         return self._submit(
-            lambda snapshot: merge_deletions(snapshot, wanted), source, dry_run, approve
+            lambda snapshot: merge_deletions(snapshot, wanted, source=source, uid=uid),
+            source,
+            dry_run,
+            approve,
         )
 
     def _submit(
@@ -156,7 +154,7 @@ class Desk:
                 result = merged(snapshot)
                 if result.conflicts:
                     raise Conflicts(result.conflicts)
-                outcome = _preview(snapshot, result.changes)
+                outcome = _preview(snapshot, result)
                 if dry_run:
                     return outcome
                 try:
@@ -188,6 +186,14 @@ class Desk:
         finally:
             self._turn.release()
 
+    def tidy(self) -> None:
+        """Drop the bytes of images that nothing names any more. Raises Busy, OSError."""
+        with self._one_at_a_time():
+            snapshot = self.cluster.snapshot()
+            needed = {str(item.image.sha256) for item in snapshot.of_kind("Image")}
+            needed |= {str(placed.wire.image.sha256) for placed in snapshot.placements}
+            self.library.keep(needed, now=self._clock())
+
     def _check_images(self, snapshot: Snapshot, manifests: Sequence[Manifest]) -> None:
         faults = []
         for index, manifest in enumerate(manifests):
@@ -214,10 +220,15 @@ def _image_faults(library: Library, spec: ImageSpec) -> Iterator[Fault]:
         yield Fault(("spec", "format"), f"the file {error}", "declare the format it has")
 
 
-def _preview(snapshot: Snapshot, changes: Sequence[Change]) -> Outcome:
-    after = apply_changes(snapshot, changes)
+def _preview(snapshot: Snapshot, merge: Merge) -> Outcome:
+    after = apply_changes(snapshot, merge.changes)
     plan = reconcile(after)
-    lines = plan_lines(after, changes, plan)
+    lines = plan_lines(after, merge.changes, plan)
     # What would be stopped anyway is not this submission's doing; seldom worth finding out.
     held = brake(snapshot, Plan(), plan) and brake(snapshot, reconcile(snapshot), plan)
-    return Outcome(revision=snapshot.revision, lines=lines, changed=len(changes), brake=held)
+    return Outcome(
+        revision=snapshot.revision,
+        lines=lines,
+        changed=len(merge.changes),
+        brake=merge.strange or held,
+    )

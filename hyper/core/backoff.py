@@ -67,3 +67,8 @@ def _again(history: History, failures: int, uid: str, now: float) -> History:
 def started(history: History, *, restart: bool, now: float) -> History:
     """The history after it was started: it ran, even if nobody ever sees it running."""
     return replace(history, running_since=now, restarts=history.restarts + restart, error="")
+
+
+def forgiven(history: History) -> History:
+    """The history when something else is wanted of the machine than what failed."""
+    return replace(history, failures=0, pause=0, retry_at=0, error="")

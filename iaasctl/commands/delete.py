@@ -12,10 +12,9 @@ from iaasctl.kinds import BY_NAME, keys_of
 from iaasctl.plans import plan_text, summary
 from iaasctl.progress import progress
 from iaasctl.session import connected
-from iaasctl.settle import Key
+from iaasctl.settle import Key, Target
 from iaasctl.terminal import note, out, safe
 from iaasctl.timeouts import SECONDS
-from iaasctl.waiting import targets_of
 
 ASK_FROM = 4
 """With so many objects a person is asked."""
@@ -75,9 +74,8 @@ def command(
         outcome = client.delete(keys, approve=approve, dry_run=dry_run)
     out(plan_text(outcome))
     if waits and not dry_run:
-        follow(
-            client, targets_of([], outcome), timeout, progress(), f"accepted: {summary(outcome)}"
-        )
+        targets = [Target(kind=kind, name=name, gone=True) for kind, name in keys]
+        follow(client, targets, timeout, progress(), f"accepted: {summary(outcome)}")
     return Exit.OK
 
 

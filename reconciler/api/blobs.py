@@ -23,7 +23,7 @@ def get_blob(deps: Deps, request: Request) -> Answer:
 def put_blob(deps: Deps, request: Request) -> Answer:
     request.only()
     sha256, length = _digest(request), request.length
-    known = deps.library.has(sha256)
+    known = deps.library.touch(sha256)
     if not known:
         with deps.uploads.take():
             deps.library.put(sha256, request.stream, length)

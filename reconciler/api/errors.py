@@ -8,7 +8,7 @@ from manifests.codec import dump
 from reconciler.api.http import Answer, ApiError
 from reconciler.images import BadBytes, LibraryFull
 from reconciler.store import StoreError, StoreFull
-from reconciler.submit import Braked, Busy, Conflicts, Invalid, Outdated
+from reconciler.submit import Braked, Busy, Conflicts, Invalid
 
 LOG = logging.getLogger("iaas.api")
 MOST_FAULTS = 1000
@@ -18,7 +18,6 @@ ERRORS: tuple[tuple[type[Exception], int, str, str], ...] = (
     (Invalid, 422, "invalid", "correct the documents and apply again"),
     (Conflicts, 409, "conflict", ""),
     (Braked, 409, "brake", ""),
-    (Outdated, 409, "outdated", "look at the present state, then try again"),
     (Busy, 503, "busy", "try again"),
     (BadBytes, 422, "bad_bytes", "upload the file again"),
     (LibraryFull, 507, "no_room", "free some room on the controller's disk"),

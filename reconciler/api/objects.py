@@ -7,6 +7,7 @@ from manifests.kinds import KINDS
 from manifests.problem import did_you_mean, shown
 from reconciler.api.deps import Deps
 from reconciler.api.http import Answer, Request, bad_request, not_found
+from reconciler.api.submissions import shown_outcome
 from reconciler.core.model import Object, Snapshot
 from reconciler.core.view import view, views
 
@@ -32,10 +33,13 @@ def delete_object(deps: Deps, request: Request) -> Answer:
     """202 with the object as it goes; it is gone when it is not found any more."""
     request.only("approve", "dryRun")
     item = _find(deps.cluster.snapshot(), request)
+    dry_run = request.flag("dryRun")
     with deps.submissions.take():
-        deps.desk.delete(
-            [item.key], approve=request.flag("approve"), dry_run=request.flag("dryRun")
+        outcome = deps.desk.delete(
+            [item.key], uid=item.uid, approve=request.flag("approve"), dry_run=dry_run
         )
+    if dry_run:
+        return Answer(body=shown_outcome(outcome))
     after = deps.cluster.snapshot()
     current = after.objects.get(item.key)
     shown_item = current if current and current.uid == item.uid else item

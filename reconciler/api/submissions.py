@@ -29,7 +29,6 @@ def apply(deps: Deps, request: Request) -> Answer:
                 "documents": (list, ...),
                 "prune": (bool, False),
                 "approve": (bool, False),
-                "ifRevision": (int, None),
             },
             largest=LARGEST_APPLY,
         )
@@ -43,9 +42,8 @@ def apply(deps: Deps, request: Request) -> Answer:
             prune=body["prune"],
             dry_run=dry_run,
             approve=body["approve"],
-            if_revision=body["ifRevision"],
         )
-    return Answer(body=_shown(outcome))
+    return Answer(body=shown_outcome(outcome))
 
 
 def delete(deps: Deps, request: Request) -> Answer:
@@ -55,7 +53,7 @@ def delete(deps: Deps, request: Request) -> Answer:
         body = read_object(request, {"objects": (list, ...), "approve": (bool, False)})
         keys = [_key(item, f"objects[{index}]") for index, item in enumerate(body["objects"])]
         outcome = deps.desk.delete(keys, dry_run=dry_run, approve=body["approve"])
-    return Answer(body=_shown(outcome))
+    return Answer(body=shown_outcome(outcome))
 
 
 def events(deps: Deps, request: Request) -> Answer:
@@ -85,7 +83,7 @@ def _key(item: Json, path: str) -> tuple[str, str]:
     return kind, name
 
 
-def _shown(outcome: Outcome) -> dict[str, Any]:
+def shown_outcome(outcome: Outcome) -> dict[str, Any]:
     return {
         "revision": outcome.revision,
         "changed": outcome.changed,

@@ -38,14 +38,17 @@ def one_placement(snapshot: Snapshot, plan: Plan, before: Before) -> Iterator[st
 
 
 def epochs_grow(snapshot: Snapshot, plan: Plan, before: Before) -> Iterator[str]:
-    known = [(uid, epoch) for (_, uid), epoch in snapshot.gone.items()] + list(before)
+    highest: dict[str, int] = {}
+    for uid, epoch in [(uid, epoch) for (_, uid), epoch in snapshot.gone.items()] + list(before):
+        highest[uid] = max(epoch, highest.get(uid, 0))
     for place in _of(plan, Place):
-        if any(uid == place.wire.uid and epoch >= place.wire.epoch for uid, epoch in known):
+        if place.wire.epoch <= highest.get(place.wire.uid, 0):
             yield f"epoch {place.wire.epoch} of {place.wire.name} is not new"
 
 
 def known_only(snapshot: Snapshot, plan: Plan, before: Before) -> Iterator[str]:
-    """Only what we placed is retired, updated or released, and only from the right stage."""
+    """Only what we placed is retired, updated or released, once, and only from the right stage."""
+    done: set[tuple[str, int]] = set()
     for op in plan.operations:
         if isinstance(op, Release | Retire):
             key, node = (op.uid, op.epoch), op.node
@@ -53,6 +56,9 @@ def known_only(snapshot: Snapshot, plan: Plan, before: Before) -> Iterator[str]:
             key, node = (op.wire.uid, op.wire.epoch), op.node
         else:
             continue
+        if key in done:
+            yield f"{op}: its placement is named twice"
+        done.add(key)
         placed = before.get(key)
         late = isinstance(op, Retire) and snapshot.gone.get((node, op.uid)) == op.epoch
         if not late and (placed is None or placed.node != node):
@@ -109,21 +115,23 @@ def brake(snapshot: Snapshot, now: Plan, then: Plan) -> str:
     if len(extra) <= limit:
         return ""
     return (
-        f"this would stop, replace or delete {len(extra)} running machines,"
+        f"this would stop, restart, replace or delete {len(extra)} running machines,"
         f" more than {limit} need your word"
     )
 
 
 def stopped(snapshot: Snapshot, plan: Plan) -> frozenset[str]:
-    """The uids of running machines that the plan stops, replaces or deletes."""
-    running = {placed.uid: placed for placed in snapshot.placements if _runs(placed)}
-    return frozenset(uid for op in plan.operations if (uid := _stops(op)) in running)
+    """The uids of running machines that the plan stops, restarts, replaces or deletes, or will as
+    soon as it can."""
+    running = {str(placed.uid) for placed in snapshot.placements if _runs(placed)}
+    waiting = {str(wait.stops) for wait in plan.waits if wait.stops}
+    return frozenset(running & ({_stops(op) for op in plan.operations} | waiting))
 
 
 def _stops(op: Operation) -> str:
     if isinstance(op, Retire):
         return op.uid
-    if isinstance(op, Update) and op.spec.state is PowerState.STOPPED:
+    if isinstance(op, Update) and (op.restart or op.spec.state is PowerState.STOPPED):
         return op.wire.uid
     return ""
 

@@ -5,32 +5,30 @@ from dataclasses import dataclass, replace
 
 from manifests.kinds import Manifest
 from manifests.scalars import Uid
+from reconciler.core.conflicts import Conflict, addresses, images_wanting, owned
 from reconciler.core.model import Key, Object, Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One object before and after. `before` None: created; `after` None: marked for deletion."""
+    """One object before and after. `before` None: created; `after` None: marked for deletion.
+
+    `by` is the source that asks for it.
+    """
 
     key: Key
     before: Object | None
     after: Object | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conflict:
-    """Why a set cannot be applied: an object of another owner, in use, or on its way out."""
-
-    kind: str
-    name: str
-    message: str
-    owner: str = ""
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Merge:
+    """What a submission changes, why it cannot be, and why it looks like a mistake."""
+
     changes: tuple[Change, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
+    strange: str = ""
 
 
 def merge(
@@ -50,29 +48,57 @@ def merge(
     changes, conflicts = [], []
     for manifest in manifests:
         before = snapshot.objects.get(manifest.key)
-        if conflict := before and _owned(before, source):
+        if conflict := before and owned(before, source):
             conflicts.append(conflict)
         elif after := _after(before, manifest, source, new_uid, now, sizes):
-            changes.append(Change(key=manifest.key, before=before, after=after))
+            changes.append(Change(key=manifest.key, before=before, after=after, by=source))
     if prune:
         kept = {manifest.key for manifest in manifests}
-        changes += _deletions(
+        pruned = (
             item
             for key, item in snapshot.objects.items()
             if item.source == source and key not in kept
         )
-    return _checked(snapshot, changes, conflicts)
+        changes += _deletions(pruned, source)
+    found = _checked(snapshot, changes, conflicts)
+    return replace(found, strange=stranger(snapshot, manifests, source)) if prune else found
 
 
-def delete(snapshot: Snapshot, keys: Iterable[Key]) -> Merge:
-    """What deleting these objects changes; unknown ones are conflicts."""
-    unknown = [
-        Conflict(kind=kind, name=name, message=f"there is no {kind.lower()} {name!r}")
-        for kind, name in keys
-        if (kind, name) not in snapshot.objects
+def delete(
+    snapshot: Snapshot, keys: Iterable[Key], *, source: str, uid: Uid | None = None
+) -> Merge:
+    """What deleting these objects changes; unknown ones are conflicts.
+
+    With `uid`, only an object of that identity is meant, not another that has its name by now.
+    """
+    known, unknown = [], []
+    for kind, name in keys:
+        item = snapshot.objects.get((kind, name))
+        if item is None or uid not in (None, item.uid):
+            message = f"there is no {kind.lower()} {name!r}"
+            unknown.append(Conflict(kind=kind, name=name, message=message))
+        else:
+            known.append(item)
+    return _checked(snapshot, _deletions(known, source), unknown)
+
+
+def stranger(snapshot: Snapshot, manifests: Sequence[Manifest], source: str) -> str:
+    """Why a set looks like another project of the same name: it keeps nothing that the set has.
+
+    Nodes do not count, many projects share them. "" where nothing is strange.
+    """
+    kept = {manifest.key for manifest in manifests}
+    has = [
+        item.key
+        for item in snapshot.objects.values()
+        if item.source == source and not item.deleting and item.key[0] != "Node"
     ]
-    known = [snapshot.objects[key] for key in keys if key in snapshot.objects]
-    return _checked(snapshot, _deletions(known), unknown)
+    if not has or any(key in kept for key in has):
+        return ""
+    return (
+        f"none of the {len(has)} objects of {source} is in this submission, so all would be deleted;"
+        " if this is another project, give it a name of its own"
+    )
 
 
 def apply_changes(snapshot: Snapshot, changes: Iterable[Change]) -> Snapshot:
@@ -84,20 +110,6 @@ def apply_changes(snapshot: Snapshot, changes: Iterable[Change]) -> Snapshot:
         elif change.before is not None:
             objects[change.key] = replace(change.before, deleting=True)
     return replace(snapshot, objects=objects)
-
-
-def _owned(before: Object, source: str) -> Conflict | None:
-    kind, name = before.key
-    if before.deleting:
-        message = f"{kind.lower()} {name!r} is being deleted; apply again when it is gone"
-        return Conflict(kind=kind, name=name, owner=before.source, message=message)
-    if before.source != source:
-        message = (
-            f"{kind.lower()} {name!r} belongs to {before.source}, not to {source};"
-            " change it there, or delete it there first"
-        )
-        return Conflict(kind=kind, name=name, owner=before.source, message=message)
-    return None
 
 
 def _after(
@@ -118,10 +130,10 @@ def _after(
     return replace(before, manifest=manifest, generation=before.generation + 1, size=size)
 
 
-def _deletions(objects: Iterable[Object]) -> list[Change]:
+def _deletions(objects: Iterable[Object], source: str) -> list[Change]:
     alive = (item for item in objects if not item.deleting)
     return [
-        Change(key=item.key, before=item, after=None)
+        Change(key=item.key, before=item, after=None, by=source)
         for item in sorted(alive, key=lambda item: item.key)
     ]
 
@@ -129,35 +141,5 @@ def _deletions(objects: Iterable[Object]) -> list[Change]:
 def _checked(snapshot: Snapshot, changes: list[Change], conflicts: list[Conflict]) -> Merge:
     result = apply_changes(snapshot, changes)
     touched = {change.key for change in changes}
-    return Merge(tuple(changes), (*conflicts, *_dangling(result, touched)))
-
-
-def _dangling(result: Snapshot, touched: set[Key]) -> Iterable[Conflict]:
-    """Machines whose image is missing, of another type, or about to go."""
-    for machine in result.of_kind("Machine"):
-        if machine.deleting:
-            continue
-        key = ("Image", str(machine.machine.image))
-        image = result.objects.get(key)
-        if machine.key not in touched and key not in touched:
-            continue
-        if message := _image_problem(machine, image, held=machine.key not in touched):
-            kind, name = machine.key if machine.key in touched else key
-            yield Conflict(kind=kind, name=name, message=message)
-
-
-def _image_problem(machine: Object, image: Object | None, *, held: bool) -> str:
-    """`held`: the machine was there before its image was to be deleted."""
-    spec = machine.machine
-    if image is None:
-        return f"machine {machine.name!r} starts from image {spec.image!r}, which does not exist"
-    if image.deleting and not held:
-        return f"machine {machine.name!r} needs image {spec.image!r}, which is being deleted"
-    if image.deleting:
-        return f"image {spec.image!r} is in use by machine {machine.name!r}"
-    if spec.type not in (None, image.image.type):
-        return (
-            f"machine {machine.name!r} is of type {spec.type},"
-            f" but image {spec.image!r} is for {image.image.type}"
-        )
-    return ""
+    found = (*conflicts, *images_wanting(result, touched), *addresses(snapshot, result, touched))
+    return Merge(tuple(changes), found)

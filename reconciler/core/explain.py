@@ -55,12 +55,18 @@ def _lines(after: Snapshot, changes: tuple[Change, ...], plan: Plan) -> Iterator
         if isinstance(op, Retire) and ("Machine", op.name) not in named and _replaces(after, op):
             reason = op.reason.removeprefix("replace: ")
             yield PlanLine(action=Action.REPLACE, kind="Machine", name=op.name, reason=reason)
+    for wait in plan.waits:
+        if wait.stops and (wait.kind, wait.name) not in named:
+            yield PlanLine(
+                action=Action.REPLACE, kind=wait.kind, name=wait.name, reason=wait.reason
+            )
 
 
 def _replaces(after: Snapshot, op: Retire) -> bool:
     """Whether the machine goes on elsewhere: it was neither deleted before, nor is it a late one."""
     item = after.get("Machine", op.name)
-    return item is not None and not item.deleting and (op.node, op.uid) not in after.gone
+    late = after.gone.get((op.node, op.uid)) == op.epoch
+    return item is not None and not item.deleting and not late
 
 
 def _reasons(plan: Plan) -> dict[Key, str]:
@@ -93,7 +99,10 @@ def _line(
 
 def _why_gone(change: Change) -> str:
     assert change.before is not None
-    return f"no longer wanted by {change.before.source}"
+    owner = change.before.source
+    if change.by == owner:
+        return f"no longer in {owner}"
+    return f"deleted by {change.by}" + ("" if owner == "api" else f"; {owner} will make it again")
 
 
 def _changed(
@@ -111,7 +120,7 @@ def _changed(
 def _plain(old: Object, new: Object) -> tuple[FieldChange, ...]:
     """Changed fields of an object nothing runs of."""
     return tuple(
-        FieldChange(camel(item.name), dump(before), dump(now))
+        FieldChange(camel(item.name), dump(before), dump(now), None)
         for item in fields(old.manifest.spec)
         if (before := getattr(old.manifest.spec, item.name))
         != (now := getattr(new.manifest.spec, item.name))

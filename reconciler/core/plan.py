@@ -23,12 +23,13 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """Change an active placement where it is."""
+    """Change an active placement where it is. `restart`: the machine is restarted for it."""
 
     node: Name
     spec: MachineSpec
     wire: Placement
     reason: str
+    restart: bool = False
 
     def __str__(self) -> str:
         return f"update {self.wire.name}@{self.wire.epoch} on {self.node}: {self.reason}"
@@ -80,11 +81,15 @@ Operation = Place | Update | Retire | Release | Forget
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """Something the plan would do but cannot yet, and why. Changes nothing."""
+    """Something the plan would do but cannot yet, and why. Changes nothing.
+
+    `stops` is the uid of a running machine that will be stopped as soon as it can be.
+    """
 
     kind: str
     name: Name
     reason: str
+    stops: Uid | None = None
 
     def __str__(self) -> str:
         return f"wait {self.kind.lower()} {self.name}: {self.reason}"

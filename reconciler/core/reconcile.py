@@ -27,6 +27,7 @@ def reconcile(snapshot: Snapshot) -> Plan:
     # What was released no longer takes room.
     draft.placed = newest(draft.held)
     draft.rooms = rooms(snapshot, draft.held)
+    draft.future = dict(draft.rooms)
     for step in (retire, update, place, forget):
         step(draft)
     return Plan(tuple(draft.operations), tuple(draft.waits))

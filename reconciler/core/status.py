@@ -9,6 +9,7 @@ from enum import StrEnum
 from manifests.kinds.machine import PowerState, RestartPolicy
 from manifests.wire import MachineReport, Phase, Report
 from reconciler.core.model import UNSEEN, NodeState, Object, Placed, Snapshot, Stage
+from reconciler.core.passes.draft import changes_of
 
 
 class MachineState(StrEnum):
@@ -65,13 +66,19 @@ def _placed_status(snapshot: Snapshot, machine: Object, placed: Placed, waiting:
     if found is None:
         reason = f"{placed.node} has not taken it up yet"
         return Status(state=MachineState.STARTING, reason=reason, placed=placed)
-    current = report.generation >= placed.generation and placed.spec == machine.machine
+    current = (
+        report.generation >= placed.generation
+        and placed.spec == machine.machine
+        and not changes_of(snapshot, machine, placed)
+    )
     state = STATES[found.phase]
     return Status(
         state=state,
         reason=waiting or found.reason,
         ready=current and not waiting and _as_wanted(placed, found),
-        final=state is MachineState.FAILED and placed.wire.restart is RestartPolicy.NEVER,
+        final=current
+        and state is MachineState.FAILED
+        and placed.wire.restart is RestartPolicy.NEVER,
         placed=placed,
         report=found,
     )

@@ -114,6 +114,7 @@ class Fleet:
                 wake.clear()
                 told = question.assignment.generation if question.assignment else None
                 if not post.done() and self._newer(session, told):
+                    session.silent("it has not answered the last question")
                     return
             session.answer(number, post.result())
         finally:

@@ -113,6 +113,7 @@ class Lab:
         self.dir.chmod(0o711)
         self._cluster = ""
         self._inside = inside
+        self._drivers = drivers
         self.api_port, self.agent_port = free_port(), free_port()
         self.agent_token = self.dir / "agent.token"
         self.token = self.dir / "r" / "token"
@@ -216,7 +217,8 @@ class Lab:
     def purge(self) -> Result:
         """Everything of this agent off the host, after the programs have ended."""
         self.stop()
-        return run("hyper", "--purge", f"--state={self.state}", inside=self._inside)
+        only = [f"--drivers={self._drivers}"] if self._inside else []  # it reaches no other engine
+        return run("hyper", "--purge", f"--state={self.state}", *only, inside=self._inside)
 
     def forget(self) -> None:
         shutil.rmtree(self.dir, ignore_errors=True)

@@ -4,6 +4,7 @@ restart of the agent. The engine is a dockerd of the test's own, in network and 
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,7 +33,8 @@ class PrivateDocker:
 
     @property
     def inside(self) -> tuple[str, ...]:
-        script = f'mount --bind {self.run} /run && exec "$@"'
+        # A copy of another container's mount here could keep its engine from removing it.
+        script = f'umount --all --types overlay; mount --bind {self.run} /run && exec "$@"'
         return ("unshare", "--mount", "sh", "-c", script, "sh")
 
     def start(self) -> None:
@@ -46,7 +48,7 @@ class PrivateDocker:
         words = [f"--{name}={value}" for name, value in options.items() if value]
         with (self._folder / "log").open("a") as log:
             self._process = subprocess.Popen(
-                ["unshare", "--net", "dockerd", *words], stdout=log, stderr=log
+                ["unshare", "--net", "--mount", "dockerd", *words], stdout=log, stderr=log
             )
 
     def stop(self, number: int = signal.SIGTERM) -> None:
@@ -63,18 +65,19 @@ class PrivateDocker:
             client.close()
 
 
-@pytest.fixture
-def private(tmp_path: Path) -> Iterator[PrivateDocker]:
-    made = PrivateDocker(tmp_path / "docker")
+@pytest.fixture(scope="module")
+def private() -> Iterator[PrivateDocker]:
+    folder = Path(tempfile.mkdtemp(prefix="iaas-e2e-docker-", dir="/var/tmp"))
+    made = PrivateDocker(folder)
     try:
         yield made
     finally:
         made.stop()
-        shutil.rmtree(tmp_path / "docker", ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_an_engine_that_comes_and_goes(
-    labs: Labs, private: PrivateDocker, idle: Path, record_property: Record
+    private: PrivateDocker, labs: Labs, idle: Path, record_property: Record
 ) -> None:
     lab = labs("docker", private.inside)
     pid = lab.agent.pid
@@ -89,7 +92,7 @@ def test_an_engine_that_comes_and_goes(
     for what in ("came for the first time", "came again"):
         private.start()
         began = time.monotonic()
-        until("the machine runs", lambda: lab.machine("m")["ready"])
+        until("the machine runs", lambda: lab.machine("m")["ready"], 30)
         took = time.monotonic() - began
         print(f"dockerd {what}: the machine ran {took:.1f} s later")
         record_property(what, round(took, 1))
@@ -98,9 +101,9 @@ def test_an_engine_that_comes_and_goes(
         until("its end is known", lambda: lab.machine("m")["state"] == "unknown")
         assert "docker does not answer" in lab.machine("m")["reason"]
 
-    private.start()
-    until("the machine runs", lambda: lab.machine("m")["ready"])
     assert lab.agent.pid == pid
     assert lab.agent.runs
+    private.start()
+    until("the machine runs", lambda: lab.machine("m")["ready"], 30)
     assert lab.purge().code == 0
     assert private.containers() == []

@@ -32,4 +32,7 @@ def test_machines_answer_through_a_restart(
     assert code == (0 if number is signal.SIGTERM else -signal.SIGKILL)
     assert (web.failures, vm.failures) == ([], [])
     assert cluster.objects() == before
-    assert cluster.lab.events() == events, "nothing happened to any machine"
+    news = [event for event in cluster.lab.events() if event not in events]
+    print(news)
+    # An agent that starts says "Running" once more of a VM when it has checked its ports.
+    assert {event["reason"] for event in news} <= {"Running"}

@@ -78,8 +78,9 @@ def test_manifests_come_from_standard_input(
     run: Run, server: Server, manifest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(manifest.read_bytes())))
-    assert run("apply", "-f", "-").code == 0
-    assert server.posted[0]["source"] == "set:stdin"
+    assert run("apply", "-f", "-").code == 2  # no file, so no name for the set
+    assert run("apply", "-f", "-", "--set", "piped").code == 0
+    assert server.posted[0]["source"] == "set:piped"
 
 
 def test_a_dry_run_changes_nothing_and_is_exit_0(run: Run, server: Server, manifest: Path) -> None:

@@ -87,14 +87,6 @@ def test_a_mass_deletion_answers_brake(world: World) -> None:
     assert (answer.status_code, answer.json()["changed"]) == (200, 5)
 
 
-def test_an_outdated_revision_is_a_conflict(world: World) -> None:
-    client = filled(world)
-    body = {"documents": [machine("b")], "ifRevision": 1}
-    answer = client.post("/iaas/apply", json=body)
-    assert (answer.status_code, answer.json()["error"]) == (409, "outdated")
-    assert client.post("/iaas/apply", json=body | {"ifRevision": None}).status_code == 200
-
-
 def test_lists_show_the_lab_fields_and_filter_by_them(world: World) -> None:
     client = filled(world)
     client.post("/iaas/apply", json={"documents": [machine("db", memory="1Gi"), node("n1")]})

@@ -10,7 +10,7 @@ from reconciler.core.model import NodeState, Seen
 from reconciler.core.plan import Place
 from reconciler.core.reconcile import reconcile
 from reconciler.store import Stale
-from reconciler.submit import Braked, Busy, Conflicts, Invalid, Outcome, Outdated
+from reconciler.submit import Braked, Busy, Conflicts, Invalid, Outcome
 from tests.reconciler.world import SHA256, World, image, machine, node
 
 
@@ -143,14 +143,6 @@ def test_a_mass_deletion_needs_approval(world: World) -> None:
 def test_few_deletions_do_not(world: World) -> None:
     world.run(6)
     assert world.desk.delete([("Machine", f"m{number:02}") for number in range(3)]).changed == 3
-
-
-def test_a_submission_for_another_revision_is_refused(world: World) -> None:
-    world.upload()
-    revision = world.desk.apply([image()]).revision
-    world.desk.apply([machine("a")], if_revision=revision)
-    with pytest.raises(Outdated, match="at revision 3, not 2"):
-        world.desk.apply([machine("b")], if_revision=revision)
 
 
 def test_a_write_of_the_controller_in_between_is_taken_in(

@@ -7,7 +7,7 @@
         {web@1: {node: n1, stage: leaving, was: {memory: 1Gi}, bytes: old, since: 2}}
     gone: {web@1: n1}      confirmed gone
 
-A node besides its spec: `state`, `silent` (never reported), `generation` of its report (1),
+A node besides its spec: `state`, `error`, `silent` (never reported), `generation` of its report (1),
 `engines` (by type what is wrong with it, "" nothing), `shows` (`[web@1, web@1 failed]`).
 A placement was last changed in generation `since` (1).
 """

@@ -45,7 +45,9 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=1000, metavar="N", help="how many (%(default)s)")
+    parser.add_argument(
+        "--seeds", type=int, default=1000, metavar="N", help="how many (%(default)s)"
+    )
     parser.add_argument("--start", type=int, default=0, metavar="S", help="the first seed")
     parser.add_argument("--seed", type=int, metavar="X", help="this one seed")
     parser.add_argument("-v", "--verbose", action="store_true", help="with --seed: all its events")

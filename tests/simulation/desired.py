@@ -45,7 +45,9 @@ def check_machine(world: World, snapshot: Snapshot, machine: Object, placed: Pla
     found = host.engines[placed.wire.type].of(placed.uid)
     if not up_to_date(snapshot, machine, placed):
         waits = snapshot.waits.get(machine.key, "")
-        demand(waits.startswith("cannot"), f"L1: {name} runs with an old spec, and waits for nothing")
+        demand(
+            waits.startswith("cannot"), f"L1: {name} runs with an old spec, and waits for nothing"
+        )
     wanted = placed.wire.state
     if not found:
         demand(wanted is PowerState.STOPPED, f"L1: {name} shall run on {placed.node}, is not there")
@@ -142,4 +144,3 @@ def check_views(world: World, placed: dict[str, Placed]) -> None:
         head = f"S19: {machine['name']} is shown {state} ({machine['reason']})"
         demand((state == "running") is running, f"{head}, it runs: {running}")
         demand(state not in ("unknown", "starting", "stopping", "deleting"), head)
-

@@ -84,7 +84,9 @@ def unpinned(machines: list[Document]) -> list[Document]:
     used: set[tuple[str, str]] = set()
     for made in machines:
         spec = made["spec"]
-        wanted = {(spec.get("node", ""), port.replace(":53", ":80")) for port in spec.get("ports", ())}
+        wanted = {
+            (spec.get("node", ""), port.replace(":53", ":80")) for port in spec.get("ports", ())
+        }
         if "node" in spec and used & wanted:
             del spec["node"]
         else:

@@ -243,6 +243,14 @@ def land(world: World) -> str:
     return f"{node.host}: a dead caller's {shown(step)} is done"
 
 
+def slow(world: World) -> str:
+    node = world.rng.choice(world.nodes)
+    if not node.slow:
+        return ""
+    node.done.append(node.slow.pop(0))
+    return f"{node.host}: a slow look is done"
+
+
 def wait(world: World) -> str:
     spans = ((0.01, 0.5), (0.5, 3), (0.5, 3), (3, 15), (15, 90))
     world.now += world.rng.uniform(*world.rng.choice(spans))
@@ -333,9 +341,10 @@ EVENTS: tuple[tuple[Event, float], ...] = (
     (give_up, 2),
     (repair, 2),
     (engine, 1.5),
-    (land, 0.5),
+    (land, 0.3),
+    (slow, 1.5),
     (wait, 4),
-    (agent, 1.5),
+    (agent, 2),
     (controller, 0.8),
     (deposed, 1.5),
     (user, 6),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hyper.agent import Agent
 from hyper.core.model import Host, Publication
-from hyper.core.steps import Create, Look, Outcome, Start, Step
+from hyper.core.steps import Create, Look, Outcome, Remove, Start, Step
 from hyper.drivers import DriverError, EngineDown
 from hyper.drivers.simulated import Simulated
 from hyper.engines import DRIVERS
@@ -120,6 +120,8 @@ class SimNode:
         """What lives in the agent's process only."""
         self.pending: list[Step] = []
         self.done: list[tuple[Step, Outcome]] = []
+        self.slow: list[tuple[Step, Outcome]] = []
+        """Full looks that saw what they saw, and are long in telling it."""
         self.notices: list[Notice] = []
         self.dirty = True
         self.unsure: set[MachineType] = set()
@@ -147,7 +149,7 @@ class SimNode:
     def crash(self) -> None:
         """The process ends; a call that it made may still be carried out by the engine."""
         for step in self.pending:
-            if isinstance(step, Create | Start) and self.world.rng.random() < 0.5:
+            if isinstance(step, Create | Start) and self.world.rng.random() < 0.7:
                 self.late.append(step)
         self.agent = None
         for driver in self.drivers.values():
@@ -202,6 +204,10 @@ class SimNode:
         except LedgerError:
             self.wake_at = self.mono() + 1
             return
+        for step in steps:
+            if isinstance(step, Remove):
+                engine = self.engines[step.type]
+                self.world.oracle.asked(engine, step.handle, agent.assignment)
         self.pending += steps
 
     def _ready(self, agent: Agent) -> bool:
@@ -241,7 +247,9 @@ class SimNode:
                 self.late.append(step)
             self.crash()
             return f"{shown(step)}: the agent crashed {crash} it"
-        self.done.append((step, outcome))
+        full = isinstance(step, Look) and step.handle is None
+        slow = full and self.world.faults.hit("slow look")
+        (self.slow if slow else self.done).append((step, outcome))
         return f"{shown(step)}: {outcome.error or 'ok'}"
 
     def finish(self, index: int) -> Step:
@@ -290,7 +298,9 @@ class SimNode:
 
     def settled(self) -> bool:
         """Whether the agent has heard and finished all there is."""
-        quiet = not (self.pending or self.done or self.notices or self.gaps or self.late)
+        quiet = not (
+            self.pending or self.done or self.slow or self.notices or self.gaps or self.late
+        )
         quiet = quiet and not self.unsure
         return self.agent is not None and quiet and not self.due() and not self.down
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hyper.core.model import Instance, Life, Publication
-from manifests.codec import dump
 from manifests.kinds import document_of
 from manifests.kinds.image import MachineType
 from manifests.kinds.machine import PowerState
@@ -42,13 +41,12 @@ class Oracle:
         self.made: dict[PlacementId, int] = {}
         self.lost_outside: dict[PlacementId, int] = {}
         self.ran: set[PlacementId] = set()
-        self.orders: dict[tuple[str, str], int] = {}
-        """(host, uid) -> the highest epoch whose instances the agent was ever told to remove."""
         self.active: dict[PlacementId, Placed] = {}
         self.wires: dict[PlacementId, set[tuple[PowerState, int, int]]] = {}
         self.newest: dict[str, int] = {}
         self.node_of: dict[PlacementId, str] = {}
         self.used: dict[str, Limits] = {}
+        self.given: dict[PlacementId, Limits] = {}
         self.wanted: dict[Key, tuple[Any, str]] = {}
         self.going: set[Key] = set()
         self.failure = ""
@@ -111,8 +109,15 @@ class Oracle:
             self.lost_outside[key] = self.lost_outside.get(key, 0) + 1
         elif key in self.active:
             self.fail(f"S10: {it.name}@{it.epoch} was removed on {engine.host} though it shall run")
-        elif it.epoch > self.orders.get((engine.host, it.uid), 0):
-            self.fail(f"S10: {it.name}@{it.epoch} was removed on {engine.host} without an order")
+
+    def asked(self, engine: TruthEngine, handle: str, mine: Assignment | None) -> None:
+        """An agent decides to remove an instance, going by this assignment."""
+        orders = {order.uid: order.epoch for order in mine.leaving} if mine else {}
+        for placement in mine.run if mine else ():
+            orders[placement.uid] = max(orders.get(placement.uid, 0), placement.epoch - 1)
+        for it in engine.ours():
+            if it.handle == handle and it.epoch > orders.get(it.uid, 0):
+                self.fail(f"S10: {engine.host} removes {it.name}@{it.epoch} without an order")
 
     def noted(self, host: str, old: Assignment | None, new: Assignment | None) -> None:
         """An agent makes an assignment its own."""
@@ -120,13 +125,6 @@ class Oracle:
             return
         if old is not None and old.node == new.node and new.generation < old.generation:
             self.fail(f"S2: {host} went back from generation {old.generation} to {new.generation}")
-        for order in new.leaving:
-            self._order(host, order.uid, order.epoch)
-        for placement in new.run:
-            self._order(host, placement.uid, placement.epoch - 1)
-
-    def _order(self, host: str, uid: str, epoch: int) -> None:
-        self.orders[host, uid] = max(epoch, self.orders.get((host, uid), 0))
 
     def _take(self, engine: TruthEngine, it: Instance) -> None:
         if engine.type is not MachineType.DOCKER:
@@ -156,7 +154,9 @@ class Oracle:
 
     # -- the store
 
-    def committed(self, before: Snapshot | None, snapshot: Snapshot, caps: dict[str, Limits]) -> None:
+    def committed(
+        self, before: Snapshot | None, snapshot: Snapshot, caps: dict[str, Limits]
+    ) -> None:
         """A new revision is in the store. `caps`: what each node has to hand out."""
         self._placements(snapshot)
         self._ports(snapshot)
@@ -200,17 +200,25 @@ class Oracle:
                 claimed.add(key)
 
     def _capacity(self, snapshot: Snapshot, caps: dict[str, Limits]) -> None:
+        """What is given to a machine was free; what comes back from the dead asks nobody."""
         used: dict[str, Limits] = {}
+        given: dict[PlacementId, Limits] = {}
+        grown: set[str] = set()
         for placed in snapshot.placements:
+            key, mine = (placed.uid, placed.epoch), (placed.wire.memory, placed.wire.cpus)
             memory, cpus = used.get(placed.node, (0, 0))
-            used[placed.node] = memory + placed.wire.memory, cpus + placed.wire.cpus
-        for node, limits in used.items():
+            used[placed.node] = memory + mine[0], cpus + mine[1]
+            given[key] = mine
+            old = self.given.get(key, (0, 0))
+            if placed.stage is Stage.ACTIVE and (mine[0] > old[0] or mine[1] > old[1]):
+                grown.add(placed.node)
+        for node in sorted(grown):
             old = self.used.get(node, (0, 0))
             for what, now, then, limit in zip(
-                ("memory", "cpus"), limits, old, caps.get(node, limits), strict=True
+                ("memory", "cpus"), used[node], old, caps.get(node, used[node]), strict=True
             ):
                 demand(now <= max(limit, then), f"S8: {now} of {limit} {what} given out on {node}")
-        self.used = used
+        self.used, self.given = used, given
 
     def durable(self, snapshot: Snapshot) -> None:
         """Everything acknowledged is there, nothing else is."""
@@ -235,7 +243,3 @@ class Oracle:
             if not item.deleting
         }
         self.going = {key for key, item in snapshot.objects.items() if item.deleting}
-
-
-def plain(document: Any) -> Any:
-    return dump(document)

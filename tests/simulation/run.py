@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import traceback
 from bisect import bisect
 from collections import Counter
 from collections.abc import Callable
@@ -39,9 +40,13 @@ def simulate(seed: int, tell: Callable[[str], None] | None = None) -> Result:
         world.check()
     except Violation as error:
         violation = str(error)
-        world.say(f"VIOLATION {violation}")
+    except Exception as error:
+        trace = "".join(traceback.format_exception(error)[-4:])
+        violation = f"unexpected {type(error).__name__}: {error}\n{trace}"
     finally:
         world.close()
+    if violation:
+        world.say(f"VIOLATION {violation}")
     return Result(seed, world.events, world.log, violation, world.faults.count, world.now)
 
 

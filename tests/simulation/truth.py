@@ -72,4 +72,3 @@ class TruthEngine(Engine):
         with self.from_outside():
             instance = self.add(OTHERS, placement, name)
             self.oracle.strangers[self.host, instance.handle] = instance
-

@@ -217,7 +217,9 @@ class Users:
         for key in request.deletes:
             item = after.objects.get(key)
             demand(item is None or item.deleting, f"S4: {key} is not being deleted")
-        demand(not same or after.revision == before.revision, "S6: nothing changed but the revision")
+        demand(
+            not same or after.revision == before.revision, "S6: nothing changed but the revision"
+        )
         for key, old in before.objects.items():
             if key not in named:
                 pruned = prune and old.source == source

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field, replace
 
 from manifests.change import Effect, FieldChange, machine_changes
-from reconciler.core.model import Object, Placed, Snapshot, Stage
+from manifests.scalars import Uid
+from reconciler.core.model import UNSEEN, NodeState, Object, Placed, Snapshot, Stage
 from reconciler.core.plan import Operation, Retire, Wait
 from reconciler.core.scheduling.room import Demand, Room
 from reconciler.core.wiring import image_ref, machine_type
@@ -12,7 +13,10 @@ from reconciler.core.wiring import image_ref, machine_type
 @dataclass(slots=True)
 class Draft:
     """A plan in the making. `held` are the placements that no release has ended, `placed` one per
-    machine as the plan will leave them; `late` tells where instances of gone ones appeared."""
+    machine as the plan will leave them; `late` tells where instances of gone ones appeared.
+
+    `rooms` is what nodes have to hand out now, where what is leaving still takes its room; `future`
+    is what they will have when all that is to be replaced has been."""
 
     snapshot: Snapshot
     held: tuple[Placed, ...] = ()
@@ -20,12 +24,20 @@ class Draft:
     waits: list[Wait] = field(default_factory=list)
     placed: dict[str, Placed] = field(default_factory=dict)
     rooms: dict[str, Room] = field(default_factory=dict)
+    future: dict[str, Room] = field(default_factory=dict)
     machines: dict[str, Object] = field(default_factory=dict)
     late: dict[str, str] = field(default_factory=dict)
 
-    def wait(self, item: Object, reason: str) -> None:
+    def wait(self, item: Object, reason: str, stops: Uid | None = None) -> None:
         kind, name = item.manifest.kind, item.name
-        self.waits.append(Wait(kind=kind, name=name, reason=reason))
+        self.waits.append(Wait(kind=kind, name=name, reason=reason, stops=stops))
+
+    def silence(self, node: str) -> str:
+        """What to add where something waits for this node: that it does not answer."""
+        seen = self.snapshot.seen.get(node, UNSEEN)
+        if seen.state is not NodeState.UNAVAILABLE:
+            return ""
+        return f", which does not answer: {seen.error}".removesuffix(": ")
 
     def retire(self, placed: Placed, reason: str) -> None:
         self.placed[placed.uid] = replace(placed, stage=Stage.LEAVING)

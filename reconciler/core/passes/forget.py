@@ -28,7 +28,9 @@ def forget(draft: Draft) -> None:
 
 def _machine_holder(draft: Draft, item: Object, _: set[str]) -> str:
     placed = draft.placed.get(item.uid)
-    return f"waits until {placed.node} confirms that it is gone" if placed else ""
+    if placed is None:
+        return ""
+    return f"waits until {placed.node} confirms that it is gone{draft.silence(placed.node)}"
 
 
 def _image_holder(draft: Draft, item: Object, forgotten: set[str]) -> str:
@@ -41,8 +43,11 @@ def _image_holder(draft: Draft, item: Object, forgotten: set[str]) -> str:
 
 
 def _node_holder(draft: Draft, item: Object, _: set[str]) -> str:
-    here = (placed.wire.name for placed in draft.held if placed.node == item.name)
-    return _held("machine", here)
+    here = [str(placed.wire.name) for placed in draft.held if placed.node == item.name]
+    here += [uid[:8] for uid, node in draft.late.items() if node == item.name]
+    held = _held("machine", here)
+    silent = draft.silence(item.name).replace(", which", "; it")
+    return held + silent if held else ""
 
 
 def _held(what: str, names: Iterable[str]) -> str:

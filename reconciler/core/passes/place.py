@@ -19,7 +19,10 @@ def place(draft: Draft) -> None:
         if where is None:
             _place(draft, machine, epochs.get(machine.uid, 0) + 1)
         elif placed is None or placed.stage is Stage.LEAVING:
-            draft.wait(machine, f"waits until {where} confirms that its old instance is gone")
+            silent = draft.silence(where)
+            draft.wait(
+                machine, f"waits until {where} confirms that its old instance is gone{silent}"
+            )
 
 
 def last_epochs(snapshot: Snapshot) -> dict[str, int]:

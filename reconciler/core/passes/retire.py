@@ -26,7 +26,8 @@ def _why_retire(draft: Draft, placed: Placed) -> str:
         return "deleted"
     node = draft.snapshot.get("Node", placed.node)
     if node is None or node.deleting:
-        return f"node {placed.node} is being removed"
+        pinned = "; it is pinned there and will wait" if machine.machine.node == placed.node else ""
+        return f"node {placed.node} is being removed{pinned}"
     changes = changes_of(draft.snapshot, machine, placed)
     if strongest(changes) is not Effect.REPLACE:
         return ""
@@ -41,15 +42,16 @@ def _if_placeable(draft: Draft, machine: Object, placed: Placed, reason: str) ->
     demand = demand_of(draft.snapshot, machine)
     if demand is None:
         return ""
+    future = dict(draft.future)
     old = Demand.of(placed.spec, placed.wire.type)
-    without = {
-        name: room.without(old) if name == placed.node else room
-        for name, room in draft.rooms.items()
-    }
-    choice = choose(demand, without.values())
+    future[placed.node] = future[placed.node].without(old)
+    choice = choose(demand, future.values())
     if choice.node is None:
-        draft.wait(machine, f"cannot be replaced: {choice.reason}")
+        draft.wait(machine, f"cannot be replaced: {choice.reason}", stops=placed.uid)
         return ""
+    # The place is spoken for: the next machine to be replaced must find another.
+    future[choice.node] = future[choice.node].with_machine(machine.name, demand)
+    draft.future = future
     return reason
 
 
@@ -57,6 +59,8 @@ def _retire_late(draft: Draft, node: str, machine: MachineReport) -> None:
     epoch = draft.snapshot.gone.get((node, machine.uid), 0)
     known = draft.placed.get(machine.uid)
     if machine.epoch > epoch or (known is not None and known.node == node):
+        return
+    if machine.uid in draft.late:
         return
     item = draft.machines.get(machine.uid)
     draft.late[machine.uid] = node

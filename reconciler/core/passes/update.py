@@ -25,7 +25,7 @@ def _update(draft: Draft, placed: Placed, machine: Object) -> None:
     room = draft.rooms[placed.node].without(Demand.of(placed.spec, placed.wire.type))
     demand = Demand.of(machine.machine, placed.wire.type)
     fields = ", ".join(change.field for change in changes) or "name of the image"
-    if shrinks(placed, demand) is False and (reasons := verdict(demand, room)):
+    if not shrinks(placed, demand) and (reasons := verdict(demand, room)):
         draft.wait(machine, f"cannot change {fields}: {placed.node} {', '.join(reasons)}")
         return
     draft.rooms[placed.node] = room.with_machine(machine.name, demand)
@@ -35,6 +35,7 @@ def _update(draft: Draft, placed: Placed, machine: Object) -> None:
             spec=machine.machine,
             wire=placement_for(machine, image, placed.epoch),
             reason=fields,
+            restart=strongest(changes) is Effect.RESTART,
         )
     )
 

@@ -77,13 +77,6 @@ def test_but_not_by_a_word_that_comes_late(more: dict[str, Any]) -> None:
         admit(exchange(late), MINE, vacant=True)
 
 
-def test_nor_by_a_deposed_controller_under_another_name() -> None:
-    late = assignment(generation=9, term=2, node=Name("n2"))
-    with pytest.raises(Refusal) as refusal:
-        admit(exchange(late), MINE, vacant=True)
-    assert refusal.value.code == "term"
-
-
 def test_a_vacant_agent_obeys_its_own_cluster_all_the_same() -> None:
     with pytest.raises(Refusal):
         admit(exchange(term=2), MINE, vacant=True)

@@ -206,7 +206,7 @@ def test_three_or_a_tenth_may_stop_unasked(running: int, may: int) -> None:
     assert brake(before, Plan(), retirement(*some(min(may, running)))) == ""
     if running > may:
         assert brake(before, Plan(), retirement(*some(may + 1))) == (
-            f"this would stop, replace or delete {may + 1} running machines,"
+            f"this would stop, restart, replace or delete {may + 1} running machines,"
             f" more than {may} need your word"
         )
 

@@ -81,7 +81,7 @@ def test_labels_count_as_a_change() -> None:
 def test_what_belongs_to_another_is_refused_with_its_owner() -> None:
     result = apply(BEFORE, web(memory="1Gi"), web("db"), source="git")
     assert messages(result) == [
-        "machine 'web' belongs to test, not to git; change it there, or delete it there first"
+        "machine 'web' belongs to test, not to git; to hand it over, apply it as that owner"
     ]
     assert result.conflicts[0].owner == "test"
 
@@ -134,20 +134,20 @@ def test_a_machine_and_its_image_may_come_together_in_any_order() -> None:
 
 
 def test_an_image_in_use_cannot_go() -> None:
-    assert messages(delete(BEFORE, [("Image", "app")])) == [
+    assert messages(delete(BEFORE, [("Image", "app")], source="test")) == [
         "image 'app' is in use by machine 'web'"
     ]
 
 
 def test_an_image_may_go_with_its_last_machine() -> None:
-    result = delete(BEFORE, [("Image", "app"), ("Machine", "web")])
+    result = delete(BEFORE, [("Image", "app"), ("Machine", "web")], source="test")
     assert words(result.changes) == ["delete app", "delete web"]
     assert result.conflicts == ()
 
 
 def test_an_image_may_go_while_its_last_machine_leaves() -> None:
     before = snapshot({"machines": {"web": {"deleting": True}}})
-    assert delete(before, [("Image", "app")]).conflicts == ()
+    assert delete(before, [("Image", "app")], source="test").conflicts == ()
 
 
 def test_a_new_machine_cannot_start_from_an_image_that_goes() -> None:
@@ -170,14 +170,14 @@ def test_an_image_cannot_change_its_type_under_a_machine_that_names_one() -> Non
 
 
 def test_deleting_what_is_not_there() -> None:
-    assert messages(delete(BEFORE, [("Machine", "nope"), ("Node", "n1")])) == [
+    assert messages(delete(BEFORE, [("Machine", "nope"), ("Node", "n1")], source="test")) == [
         "there is no machine 'nope'"
     ]
 
 
 def test_deleting_twice_is_one_deletion() -> None:
     before = snapshot({"machines": {"web": {"deleting": True}}})
-    assert delete(before, [("Machine", "web")]) == Merge()
+    assert delete(before, [("Machine", "web")], source="test") == Merge()
 
 
 def test_all_conflicts_are_told_at_once() -> None:
@@ -188,7 +188,7 @@ def test_all_conflicts_are_told_at_once() -> None:
 def test_changes_applied_give_the_snapshot_to_be() -> None:
     changes = (
         *apply(BEFORE, web("db")).changes,
-        *delete(BEFORE, [("Machine", "web")]).changes,
+        *delete(BEFORE, [("Machine", "web")], source="test").changes,
     )
     after = apply_changes(BEFORE, changes)
     assert after.objects["Machine", "web"].deleting

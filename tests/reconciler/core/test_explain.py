@@ -42,7 +42,7 @@ def applied(given: Data, *manifests: Manifest, prune: bool = False) -> list[str]
 
 def deleted(given: Data, *keys: Key) -> list[str]:
     before = snapshot(given)
-    return text(before, delete(before, keys).changes)
+    return text(before, delete(before, keys, source="api").changes)
 
 
 WEB: Data = {"machines": {"web": {}}, "placements": {"web@1": "n1"}}
@@ -119,8 +119,7 @@ def test_to_be_replaced_but_there_is_no_place() -> None:
 def test_changed_before_it_was_ever_placed() -> None:
     given: Data = {"nodes": {"n1": {"silent": True}}, "machines": {"web": {}}}
     assert applied(given, machine("web", memory="1Gi").manifest) == [
-        "update Machine web: no node fits: n1: has not reported yet"
-        " | memory 256Mi -> 1Gi (in place, )"
+        "update Machine web: no node fits: n1: has not reported yet | memory 256Mi -> 1Gi (None, )"
     ]
 
 
@@ -135,12 +134,14 @@ def test_labels_select_and_nothing_else() -> None:
 
 
 def test_deleted_with_its_owner() -> None:
-    assert deleted(WEB, ("Machine", "web")) == ["delete Machine web: no longer wanted by test"]
+    assert deleted(WEB, ("Machine", "web")) == [
+        "delete Machine web: deleted by api; test will make it again"
+    ]
 
 
 def test_pruned() -> None:
     kept = [image("app").manifest, node("n1").manifest]
-    assert applied(WEB, *kept, prune=True) == ["delete Machine web: no longer wanted by test"]
+    assert applied(WEB, *kept, prune=True) == ["delete Machine web: no longer in test"]
 
 
 def test_other_bytes_replace_the_machines_of_the_image() -> None:
@@ -156,7 +157,7 @@ def test_other_bytes_replace_the_machines_of_the_image() -> None:
 def test_a_node_that_goes_takes_its_machines_along() -> None:
     given = WEB | {"nodes": {"n1": {}, "n2": {}}}
     assert deleted(given, ("Node", "n1")) == [
-        "delete Node n1: no longer wanted by test",
+        "delete Node n1: deleted by api; test will make it again",
         "replace Machine web: node n1 is being removed",
     ]
 
