@@ -205,14 +205,15 @@ class Agent:
         if instance is not None:
             return bury(order, instance, history, now)
         keepers = [type_ for type_ in self._looks if self._traits[type_].files]
-        if order in self._erased or not keepers:
-            return None
+        known = all(self._views.engines[type_].known for type_ in keepers)
+        if order in self._erased or not keepers or not known:
+            return None  # of a silent engine it is not known that no instance is left
         return erase(order, keepers[0], history, now)
 
     def _say_busy(self, uid: str, instance: Instance | None) -> MachineReport | None:
         step, phase = self._busy[uid]
         assert isinstance(step, MACHINE_STEPS)
-        epoch = step.placement.epoch if isinstance(step, Create) else 0
+        epoch = step.placement.epoch if isinstance(step, Create) else getattr(step, "epoch", 0)
         return say(step.uid, epoch, phase, step.reason, instance, self._restarts(uid))
 
     def _restarts(self, uid: str) -> int:

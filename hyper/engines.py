@@ -13,7 +13,7 @@ from manifests.kinds.image import MachineType
 
 def ident(state: Path) -> str:
     """A short name for what this agent keeps on the host (bridge, table): its state directory's."""
-    return hashlib.sha256(str(state).encode()).hexdigest()[:6]
+    return hashlib.sha256(str(state.absolute()).encode()).hexdigest()[:6]
 
 
 def _docker(state: Path) -> Driver:

@@ -41,6 +41,7 @@ def refused(result: Result, *words: str, code: int = 1) -> None:
 def test_a_second_program_on_the_same_state(small: Lab) -> None:
     refused(hyper(small, state="h", token=small.agent_token), "another hyper uses", "--state")
     refused(reconciler(small, state="r", token=small.agent_token), "in use by another process")
+    refused(run("hyper", "--purge", f"--state={small.state}"), "another hyper uses")
     assert small.get("node", "n1")["state"] == "ready"
 
 

@@ -26,9 +26,10 @@ class Saying:
         """An agent answers with this report, now."""
         truth = {(it.uid, it.epoch): it for e in node.engines.values() for it in e.ours()}
         settled = node.settled()
+        known = {driver.type for driver in report.drivers if driver.ok}
         said = {(machine.uid, machine.epoch): machine.phase for machine in report.machines}
         for key, it in truth.items():
-            if settled and report.generation and it.life is Life.RUNNING:
+            if settled and it.type in known and report.generation and it.life is Life.RUNNING:
                 there = said.get(key) not in (None, Phase.STOPPED)
                 demand(there, f"S19: {it.name} runs, and its agent says {said.get(key)}")
         for machine in report.machines:

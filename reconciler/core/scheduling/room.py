@@ -50,16 +50,6 @@ class Room:
         """The room as if that machine of ours were not here."""
         return self._changed(demand, {}, -1)
 
-    def beside(self, other: "Room") -> "Room":
-        """The room left of either: one now, the other later, as before and after a replacement."""
-        return replace(
-            self,
-            cpus_used=max(self.cpus_used, other.cpus_used),
-            memory_used=max(self.memory_used, other.memory_used),
-            machines=max(self.machines, other.machines),
-            ports={**other.ports, **self.ports},
-        )
-
     def _changed(self, demand: Demand, taken: Mapping[PortKey, str], sign: int) -> "Room":
         mine = {(port.protocol, port.node) for port in demand.ports}
         others = {key: owner for key, owner in self.ports.items() if key not in mine}
