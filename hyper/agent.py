@@ -8,12 +8,13 @@ without.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from hyper.core.admission import admit
+from hyper.core.admission import admit, changed_roles, halted_under, roles_of
 from hyper.core.backoff import FRESH, History, failed, forgiven, seen, started
 from hyper.core.converge import Case, Decision, bury, decide, erase
-from hyper.core.model import Host, Instance, Life, Publication, Traits
-from hyper.core.publishing import ports_of, publication
-from hyper.core.saying import say, say_unassigned, since
+from hyper.core.looking import AGAIN, ANYWAY, Looking
+from hyper.core.model import Host, Instance, Life, Traits
+from hyper.core.publishing import Publishing, ports_of, publication
+from hyper.core.saying import say, say_engine, say_unassigned, since, told
 from hyper.core.shelf import Shelf
 from hyper.core.steps import (
     MACHINE_STEPS,
@@ -47,10 +48,6 @@ from manifests.wire import (
     Tombstone,
 )
 
-LOOK_ANYWAY = 300.0
-"""Seconds after which everything is looked at although no event came: no event stream is perfect."""
-LOOK_AGAIN = 5.0
-"""Seconds until an engine that did not answer is looked at again; its event stream is quicker."""
 WRITE_AGAIN = 1.0
 """Seconds until the ledger is written again that could not be."""
 
@@ -73,14 +70,13 @@ class Agent:
         self._host = host
         usable = tuple(type_ for type_, traits in engines.items() if not traits.missing)
         self._views = Views(usable)
-        self._looks: dict[MachineType, float | None] = dict.fromkeys(usable, 0.0)
-        self._noted: set[tuple[MachineType, str]] = set()
+        self._looking = Looking(usable)
         self._history: dict[str, History] = {}
         self._busy: dict[object, tuple[Step, Phase]] = {}
         self._erased: set[Tombstone] = set()
         self._shelf = Shelf()
-        self._published: Publication | None = None
-        self._publish_trouble = FRESH
+        self._publishing = Publishing()
+        self._served = tuple(type_ for type_ in usable if not engines[type_].native_ports)
         self.report = Report(
             node=self.assignment.node if self.assignment else Name("unnamed"),
             boot=host.boot,
@@ -89,7 +85,7 @@ class Agent:
             cpus=host.cpus,
             memory=host.memory,
             version=host.version,
-            drivers=tuple(self._engine(type_) for type_ in engines),
+            drivers=self._drivers(),
         )
 
     @property
@@ -104,18 +100,13 @@ class Agent:
         taken = admit(request, before, vacant=self._vacant())
         if taken is None or taken == before:
             return False
-        run = {item.uid for item in taken.run}
-        halted = tuple(uid for uid in self._ledger.entry.halted if uid in run)
-        self._ledger.save(Entry(assignment=taken, halted=halted))
-        self._forgive(before, taken)
+        self._ledger.save(
+            Entry(assignment=taken, halted=halted_under(self._ledger.entry.halted, taken))
+        )
+        for uid in changed_roles(before, taken) & self._history.keys():
+            # What is wanted otherwise from now on is tried at once, however often it failed so far.
+            self._history[uid] = forgiven(self._history[uid])
         return True
-
-    def _forgive(self, before: Assignment | None, after: Assignment) -> None:
-        """What is wanted otherwise from now on is tried at once, however often it failed so far."""
-        old = _roles(before) if before else {}
-        for uid, role in _roles(after).items():
-            if uid in self._history and role != old.get(uid):
-                self._history[uid] = forgiven(self._history[uid])
 
     def _vacant(self) -> bool:
         """Whether nothing binds the agent to its cluster and name any more."""
@@ -126,10 +117,7 @@ class Agent:
 
     def notify(self, type_: MachineType, handle: str | None) -> None:
         """The engine says that something changed: one instance, or (None) anything."""
-        if handle is None:
-            self._looks[type_] = 0.0
-        else:
-            self._noted.add((type_, handle))
+        self._looking.note(type_, handle)
 
     # What goes out.
 
@@ -153,11 +141,8 @@ class Agent:
 
     def _machines(self, turn: Turn) -> Iterator[MachineReport]:
         mine = self.assignment
-        roles: dict[str, Placement | Tombstone] = {}
-        if mine:
-            roles |= {item.uid: item for item in mine.leaving}
-            self._erased &= set(mine.leaving)
-            roles |= {item.uid: item for item in mine.run}
+        roles = roles_of(mine)
+        self._erased &= set(mine.leaving if mine else ())
         there = self._views.by_uid()
         busy = {str(step.uid) for step, _ in self._busy.values() if isinstance(step, MACHINE_STEPS)}
         self._history = {uid: old for uid, old in self._history.items() if uid in roles}
@@ -185,7 +170,15 @@ class Agent:
         if decision is None:
             return say_unassigned(instance) if instance else None
         epoch = role.epoch if role else 0
-        return say(Uid(uid), epoch, decision.phase, decision.reason, instance, self._restarts(uid))
+        return say(
+            Uid(uid),
+            epoch,
+            decision.phase,
+            decision.reason,
+            instance,
+            self._restarts(uid),
+            final=decision.final,
+        )
 
     def _decide(
         self, turn: Turn, role: Placement | Tombstone | None, instance: Instance | None
@@ -204,11 +197,11 @@ class Agent:
         history = self._history.get(order.uid, FRESH)
         if instance is not None:
             return bury(order, instance, history, now)
-        keepers = [type_ for type_ in self._looks if self._traits[type_].files]
-        known = all(self._views.engines[type_].known for type_ in keepers)
-        if order in self._erased or not keepers or not known:
+        known = order.type in self._views.engines and self._views.engines[order.type].known
+        files = order.type in self._traits and self._traits[order.type].files
+        if order in self._erased or not files or not known:
             return None  # of a silent engine it is not known that no instance is left
-        return erase(order, keepers[0], history, now)
+        return erase(order, history, now)
 
     def _say_busy(self, uid: str, instance: Instance | None) -> MachineReport | None:
         step, phase = self._busy[uid]
@@ -221,8 +214,6 @@ class Agent:
 
     def _place(self, placement: Placement, instance: Instance | None, now: float) -> Decision:
         uid = placement.uid
-        if placement.state is PowerState.STOPPED:
-            self._halt(uid, halted=True)
         halted = uid in self._ledger.entry.halted
         running = instance is not None and instance.life is not Life.STOPPED
         history = seen(
@@ -240,6 +231,8 @@ class Agent:
             now=now,
         )
         decision = decide(case)
+        if decision.phase is Phase.RUNNING and decision.step is None:
+            self._halt(uid, halted=False)  # it runs: from now on its restart policy has its say
         if isinstance(decision.step, Start) and self._still_published(placement):
             reason = "waiting until its ports no longer lead to another machine"
             return Decision(phase=Phase.STARTING, reason=reason)
@@ -247,28 +240,26 @@ class Agent:
 
     def _still_published(self, placement: Placement) -> bool:
         """Whether the publisher may have ports of a machine whose own engine publishes them."""
-        served = [type_ for type_ in self._looks if not self._traits[type_].native_ports]
-        if placement.type in served or not placement.ports or not served:
+        if placement.type in self._served or not placement.ports or not self._served:
             return False
-        if self._published is None:  # what an earlier agent published is replaced any moment now
-            return all(self._views.engines[type_].known for type_ in served)
-        taken = {(port.protocol, port.node) for port in self._published}
+        published = self._publishing.published
+        if published is None:  # what an earlier agent published is replaced any moment now
+            return self._served_known()
+        taken = {(port.protocol, port.node) for port in published}
         return any((port.protocol, port.node) in taken for port in placement.ports)
+
+    def _served_known(self) -> bool:
+        return all(self._views.engines[type_].known for type_ in self._served)
 
     def _until_published(
         self, placement: Placement, instance: Instance | None, decision: Decision
     ) -> Decision:
         """A machine counts as running only when its ports are published."""
-        native = self._traits[placement.type].native_ports
-        if native or instance is None or decision.phase is not Phase.RUNNING:
+        served = placement.type in self._served
+        if not served or instance is None or decision.phase is not Phase.RUNNING:
             return decision
-        published = self._published or {}
-        wanted = ports_of(placement, instance)
-        if all(published.get(port) == target for port, target in wanted.items()):
-            return decision
-        trouble = self._publish_trouble.error
-        reason = f"its ports are not published: {trouble}" if trouble else "publishing its ports"
-        return replace(decision, phase=Phase.STARTING, reason=reason)
+        reason = self._publishing.why_not(ports_of(placement, instance))
+        return replace(decision, phase=Phase.STARTING, reason=reason) if reason else decision
 
     def _follow(self, turn: Turn, decision: Decision) -> None:
         if decision.step is not None:
@@ -284,20 +275,18 @@ class Agent:
         if (uid in self._ledger.entry.halted) is not halted:
             self._ledger.save(with_halted(self._ledger.entry, uid, halted))
 
+    def _wanted_running(self, uid: Uid) -> bool:
+        run = self.assignment.run if self.assignment else ()
+        return any(item.uid == uid and item.state is PowerState.RUNNING for item in run)
+
     def _publish(self, turn: Turn) -> None:
-        served = [type_ for type_ in self._looks if not self._traits[type_].native_ports]
-        if self.assignment is None or not served:
+        if self.assignment is None or not self._served or not self._served_known():
             return
-        if not all(self._views.engines[type_].known for type_ in served):
-            return
-        run = [item for item in self.assignment.run if item.type in served]
-        wanted = publication(run, self._views.by_uid())
-        if wanted == self._published:
-            return
-        if turn.now < self._publish_trouble.retry_at:
-            turn.wakes.append(self._publish_trouble.retry_at)
-            return
-        self._begin(turn, Publish(wanted=wanted))
+        run = [item for item in self.assignment.run if item.type in self._served]
+        step, wakes = self._publishing.step(publication(run, self._views.by_uid()), turn.now)
+        turn.wakes += wakes
+        if step is not None:
+            self._begin(turn, step)
 
     def _discard(self, turn: Turn) -> None:
         run = self.assignment.run if self.assignment else ()
@@ -311,85 +300,61 @@ class Agent:
         turn.wakes += later
 
     def _look(self, turn: Turn) -> None:
-        for type_, due in self._looks.items():
-            if due is None or key_of(Look(type=type_)) in self._busy:
-                continue
-            if due > turn.now:
-                turn.wakes.append(due)
-                continue
-            self._looks[type_] = None
-            self._begin(turn, Look(type=type_))
-        # What a step is at work on is looked at when the step is finished.
         touched = {getattr(step, "handle", None) for step, _ in self._busy.values()}
-        for type_, handle in sorted(self._noted):
-            if handle not in touched:
-                self._noted.discard((type_, handle))
-                self._begin(turn, Look(type=type_, handle=handle))
+        looks, wakes = self._looking.steps(turn.now, self._busy.keys(), touched)
+        turn.wakes += wakes
+        for step in looks:
+            self._begin(turn, step)
 
     def _tell(self, machines: tuple[MachineReport, ...], wall: float) -> None:
         """Make the report, a new revision only where something is new in it."""
-        old = {(it.uid, it.epoch): it for it in self.report.machines}
-        mine = self.assignment
-        new = replace(
+        engines = self._views.engines.values()
+        foreign = tuple(item for engine in engines for item in engine.foreign)
+        self.report = told(
             self.report,
-            node=mine.node if mine else self.report.node,
-            generation=mine.generation if mine else 0,
-            drivers=tuple(self._engine(type_) for type_ in self._traits),
-            machines=tuple(since(it, old.get((it.uid, it.epoch)), wall) for it in machines),
-            foreign=tuple(
-                item for engine in self._views.engines.values() for item in engine.foreign
-            ),
+            self.assignment,
+            self._drivers(),
+            since(machines, self.report, wall),
+            foreign,
         )
-        if new != self.report:
-            self.report = replace(new, revision=self.report.revision + 1)
 
-    def _engine(self, type_: MachineType) -> DriverReport:
-        if missing := self._traits[type_].missing:
-            return DriverReport(type=type_, ok=False, detail=missing)
-        engine = self._views.engines[type_]
-        return DriverReport(type=type_, ok=engine.known, detail=engine.error)
+    def _drivers(self) -> tuple[DriverReport, ...]:
+        return tuple(
+            say_engine(type_, traits.missing, self._views.engines.get(type_))
+            for type_, traits in self._traits.items()
+        )
 
     # What became of the steps.
 
     def finish(self, step: Step, outcome: Outcome, now: float) -> None:
         self._busy.pop(key_of(step), None)
         if isinstance(step, Publish):
-            self._finish_publish(step, outcome, now)
+            self._publishing.finished(step, outcome, now)
             return
         if outcome.down:
             self._views.engines[step.type].lost(outcome.error)
-            self._look_again(step.type, now + LOOK_AGAIN)
+            self._looking.again(step.type, now + AGAIN)
         if isinstance(step, Prepare):
             self._shelf.prepared(step, outcome.error, now)
         elif isinstance(step, Discard):
-            self._shelf.discarded(step)
+            self._shelf.discarded(step, outcome.error, now)
         elif isinstance(step, Look):
             self._finish_look(step, outcome, now)
         else:
             self._finish_machine(step, outcome, now)
 
-    def _finish_publish(self, step: Publish, outcome: Outcome, now: float) -> None:
-        if outcome.error:
-            old = self._publish_trouble
-            self._publish_trouble = failed(old, error=outcome.error, uid="publish", now=now)
-        else:
-            self._published, self._publish_trouble = step.wanted, FRESH
-
     def _finish_look(self, step: Look, outcome: Outcome, now: float) -> None:
         engine = self._views.engines[step.type]
         if outcome.view is not None:
             engine.looked(outcome.view, outcome.ticket)
-            self._look_again(step.type, now + (LOOK_AGAIN if outcome.view.error else LOOK_ANYWAY))
+            self._looking.again(step.type, now + (AGAIN if outcome.view.error else ANYWAY))
+        elif outcome.error and step.handle is None:
+            engine.lost(outcome.error)
+            self._looking.again(step.type, now + AGAIN)
         elif outcome.error:
-            # What was to be seen here is told only once; but a failing full look is no hot loop.
-            self._look_again(step.type, now if step.handle else now + LOOK_AGAIN)
+            self._looking.again(step.type, now)  # what was to be seen here is told only once
         elif step.handle is not None:
             engine.inspected(step.handle, outcome.instance, outcome.ticket)
-
-    def _look_again(self, type_: MachineType, due: float) -> None:
-        """At the latest when it is due; an event that came meanwhile has asked for an earlier look."""
-        earlier = self._looks[type_]
-        self._looks[type_] = due if earlier is None else min(earlier, due)
 
     def _finish_machine(self, step: MachineStep, outcome: Outcome, now: float) -> None:
         uid, history = step.uid, self._history.get(step.uid, FRESH)
@@ -404,10 +369,5 @@ class Agent:
             self._erased |= {it for it in self.assignment.leaving if it.uid == uid}
         elif isinstance(step, Start):
             self._history[uid] = started(history, restart=step.restart, now=now)
-            self._halt(uid, halted=False)
-
-
-def _roles(assignment: Assignment) -> dict[str, Placement | Tombstone]:
-    """What becomes of each machine: it is here, or it leaves."""
-    leaving: dict[str, Placement | Tombstone] = {it.uid: it for it in assignment.leaving}
-    return leaving | {it.uid: it for it in assignment.run}
+            if self._wanted_running(uid):
+                self._halt(uid, halted=False)

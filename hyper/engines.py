@@ -16,6 +16,12 @@ def ident(state: Path) -> str:
     return hashlib.sha256(str(state.absolute()).encode()).hexdigest()[:6]
 
 
+def owner(cluster: str, state: Path) -> str:
+    """What everything of this agent is labelled with: another agent of the same cluster may share
+    the host's engines, and must not take our machines for its own."""
+    return f"{cluster}/{ident(state)}"
+
+
 def _docker(state: Path) -> Driver:
     from hyper.drivers.docker import Docker
 

@@ -14,11 +14,11 @@ from typing import Any
 
 from hyper import engines, host
 from hyper.agent import Agent
-from hyper.api import make_app
+from hyper.api import MAX_BODY, make_app
 from hyper.core.model import Host
 from hyper.drivers import Driver
 from hyper.images import ImageCache
-from hyper.ledger import FileLedger, LedgerError
+from hyper.ledger import FileLedger, Ledger, LedgerError
 from hyper.lock import AlreadyRunning, hold
 from hyper.purge import purge
 from hyper.runner import Runner
@@ -59,7 +59,11 @@ def parse() -> argparse.Namespace:
         "--listen", type=_address, default="127.0.0.1:7701", metavar="ADDR:PORT", help="%(default)s"
     )
     parser.add_argument(
-        "--state", type=Path, default="/var/lib/iaas/hyper", metavar="DIR", help="%(default)s"
+        "--state",
+        type=lambda text: Path(text).resolve(),
+        default="/var/lib/iaas/hyper",
+        metavar="DIR",
+        help="%(default)s",
     )
     parser.add_argument(
         "--token-file",
@@ -101,14 +105,18 @@ def _drivers(text: str) -> tuple[MachineType, ...]:
 
 def run(options: argparse.Namespace) -> None:
     ledger = FileLedger(options.state / "ledger.json")
-    drivers, traits = engines.load(options.drivers, options.state)
+    types = tuple(MachineType) if options.purge else options.drivers
+    drivers, traits = engines.load(types, options.state)
     images = ImageCache(options.state / "images")
     if options.purge:
-        purge(ledger, drivers, engines.publisher(options.state), options.state)
+        missing = {type_: it.missing for type_, it in traits.items() if it.missing}
+        assignment = ledger.entry.assignment
+        owner = engines.owner(assignment.cluster, options.state) if assignment else ""
+        kernel = engines.publisher(options.state)
+        purge(ledger, drivers, missing, kernel, owner, options.state)
         return
     token = token_from(options.token_file)
-    placements = ledger.entry.assignment.run if ledger.entry.assignment else ()
-    images.keep({placement.image.sha256 for placement in placements})
+    drop_images(ledger, images, options.state / "disks")
     me = Host(
         boot=secrets.token_hex(8), cpus=host.cpus(), memory=host.memory(), version=program_version()
     )
@@ -119,12 +127,24 @@ def run(options: argparse.Namespace) -> None:
         publisher=engines.publisher(options.state) if MachineType.LIBVIRT in drivers else None,
         assignment=lambda: agent.assignment,
     )
-    runner = Runner(agent, workers, bind=lambda cluster: bind(drivers, cluster, runner))
+    runner = Runner(
+        agent,
+        workers,
+        bind=lambda cluster: bind(drivers, engines.owner(cluster, options.state), runner),
+    )
     serve(runner, make_app(runner.exchange, token), options.listen)
     for driver in drivers.values():
         driver.close()
     if runner.restart:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def drop_images(ledger: Ledger, images: ImageCache, disks: Path) -> None:
+    """Drop images that no machine needs; none while a disk of an unknown machine may rest on one."""
+    placements = ledger.entry.assignment.run if ledger.entry.assignment else ()
+    known = {str(placement.uid) for placement in placements}
+    if all(disk.name[:36] in known for disk in disks.glob("*.qcow2")):
+        images.keep({placement.image.sha256 for placement in placements})
 
 
 def program_version() -> str:
@@ -134,9 +154,9 @@ def program_version() -> str:
         return "unknown"
 
 
-def bind(drivers: dict[MachineType, Driver], cluster: str, runner: Runner) -> None:
+def bind(drivers: dict[MachineType, Driver], owner: str, runner: Runner) -> None:
     for type_, driver in drivers.items():
-        driver.bind(cluster)
+        driver.bind(owner)
         driver.watch(partial(runner.notify, type_))
 
 
@@ -144,7 +164,9 @@ def serve(runner: Runner, app: Any, listen: tuple[str, int]) -> None:
     """Serve until a signal; first the socket, so that "ready" is true when it is printed."""
     from cheroot import wsgi
 
-    server = wsgi.Server(listen, app, numthreads=4, server_name="hyper", timeout=10)
+    # Whoever has no token must not get far: short patience, small headers, threads to spare.
+    server = wsgi.Server(listen, app, numthreads=32, server_name="hyper", timeout=3)
+    server.max_request_header_size, server.max_request_body_size = 16 * 1024, MAX_BODY
     server.prepare()
     web = threading.Thread(target=server.serve, name="web", daemon=True)
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -22,6 +22,8 @@ HANDS = 4
 """Machines of one engine worked on at once: more does not make an engine faster on small hosts."""
 STOPPING = 32
 """Stops mostly wait for the machine to end, so many may wait at once."""
+ENDING = 10.0
+"""Seconds that steps under way get to end when the agent is told to."""
 CALM = 0.05
 """Seconds between two answers to the controller: in a burst of changes it gets every twentieth of a
 second the newest, the first at once."""
@@ -40,6 +42,7 @@ class Runner:
         self.restart = False
         self._exchanges = 0
         self._answered = 0.0
+        self._at_work = 0
         self._pools: dict[object, ThreadPoolExecutor] = {}
 
     def exchange(self, request: Exchange) -> Report:
@@ -84,7 +87,8 @@ class Runner:
         self._changed.notify_all()
 
     def run(self) -> None:
-        """Decide until `stop`; returns when it was called and the steps under way have ended."""
+        """Decide until `stop`; returns when the steps under way have ended, or
+        after ENDING seconds: what an engine does for us it does without us, too."""
         with self._changed:
             while not self._stopping:
                 self._dirty = False
@@ -93,18 +97,17 @@ class Runner:
                     pause = None if wake_at is None else max(wake_at - time.monotonic(), 0.001)
                     self._changed.wait(pause)
         for pool in self._pools.values():
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._at_work, ENDING)
 
     def _turn(self) -> float | None:
         if not self._ready():
             return None
         before = self._agent.report
-        try:
-            steps, wake_at = self._agent.tick(time.monotonic(), time.time())
-        except LedgerError as error:
-            log.error("%s; trying again", error)
-            return time.monotonic() + 1
+        steps, wake_at = self._agent.tick(time.monotonic(), time.time())
         for step in steps:
+            self._at_work += 1
             self._pool(step).submit(self._carry_out, step)
         if self._agent.report is not before:
             self._changed.notify_all()
@@ -122,6 +125,14 @@ class Runner:
         return bool(self._bound) and not self._stopping
 
     def _carry_out(self, step: Step) -> None:
+        try:
+            self._perform(step)
+        finally:
+            with self._changed:
+                self._at_work -= 1
+                self._poke()
+
+    def _perform(self, step: Step) -> None:
         outcome = self._workers.perform(step)
         if outcome.error:
             log.warning("%s: %s", type(step).__name__.lower(), outcome.error)
@@ -130,7 +141,6 @@ class Runner:
                 self._agent.finish(step, outcome, time.monotonic())
             except LedgerError as error:
                 log.error("%s", error)
-            self._poke()
 
     def _pool(self, step: Step) -> ThreadPoolExecutor:
         type_ = getattr(step, "type", None)

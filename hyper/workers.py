@@ -21,6 +21,7 @@ from hyper.core.steps import (
     Step,
     Stop,
     Update,
+    key_of,
 )
 from hyper.drivers import Driver, DriverError, EngineDown
 from hyper.images import ImageCache, ImageError
@@ -56,8 +57,9 @@ class Workers:
         except (DriverError, ImageError, PublishError) as error:
             return self._after(step, str(error))
         except Exception:
-            log.exception("bug: step %r failed", step)
-            return self._after(step, "internal error; see the agent's log")
+            # Not the step itself: its placement may carry secrets in its environment.
+            log.exception("bug: %s of %s failed", type(step).__name__, key_of(step))
+            return self._bug()
 
     def _after(self, step: Step, error: str) -> Outcome:
         """A failed call may have done its work all the same: look."""
@@ -69,6 +71,12 @@ class Workers:
         except DriverError as trouble:
             down = isinstance(trouble, EngineDown)
             return Outcome(ticket=next(self._tickets), error=error, down=down)
+        except Exception:
+            log.exception("bug: looking at %s failed", handle)
+            return self._bug()
+
+    def _bug(self) -> Outcome:
+        return Outcome(ticket=next(self._tickets), error="internal error; see the agent's log")
 
     def _inspect(self, step: Any, handle: str, error: str = "") -> Outcome:
         ticket = next(self._tickets)
@@ -119,8 +127,8 @@ class Workers:
     def publish(self, step: Publish) -> Outcome:
         if self._publisher is None:
             raise PublishError("this agent has no publisher of ports")
-        self._publisher.publish(step.wanted)
-        return Outcome(ticket=next(self._tickets))
+        refused = self._publisher.publish(step.wanted)
+        return Outcome(ticket=next(self._tickets), refused=refused)
 
     def look(self, step: Look) -> Outcome:
         if step.handle is not None:

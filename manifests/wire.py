@@ -2,7 +2,7 @@
 
 The controller sends an Assignment (what this node shall run) and gets a Report (what the agent
 sees). Both are states, not orders: either may be lost, doubled or late, the next one makes up for
-it. An agent refuses another cluster, a lower term and a lower generation.
+it. An agent refuses another cluster and a lower term, and ignores a lower generation.
 """
 
 from collections.abc import Mapping
@@ -49,10 +49,14 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Tombstone:
-    """The order to remove every instance of `uid` up to `epoch`, disk and all."""
+    """The order to remove every instance of `uid` up to `epoch`, disk and all.
+
+    `type` is the engine that ran it: only there can something be left of it.
+    """
 
     uid: Uid
     epoch: int
+    type: MachineType = MachineType.DOCKER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +112,7 @@ class MachineReport:
 
     `instance` is the engine's own name for it, empty while there is none. `reason` is a sentence.
     `since` is epoch seconds of the last change of phase; `restarts` counts restarts by the agent.
+    `final`: it ended, and its restart policy leaves it so.
     """
 
     uid: Uid
@@ -119,6 +124,7 @@ class MachineReport:
     restarts: int = 0
     exit_code: int | None = None
     since: float = 0
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,6 @@ from enum import Enum, auto
 from hyper.core.backoff import History
 from hyper.core.model import Instance, Life
 from hyper.core.steps import Create, Erase, MachineStep, Prepare, Remove, Start, Stop, Update
-from manifests.kinds.image import MachineType
 from manifests.kinds.machine import PowerState, RestartPolicy
 from manifests.wire import Phase, Placement, Tombstone
 
@@ -53,12 +52,15 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """The next step, or none; what to say of the machine meanwhile; when to look again."""
+    """The next step, or none; what to say of the machine meanwhile; when to look again.
+
+    `final`: it stays so until something else is wanted."""
 
     phase: Phase
     step: MachineStep | Prepare | None = None
     reason: str = ""
     wake_at: float | None = None
+    final: bool = False
 
 
 def decide(case: Case) -> Decision:
@@ -92,11 +94,11 @@ def bury(tombstone: Tombstone, instance: Instance, history: History, now: float)
     return Decision(phase=Phase.REMOVING, step=_remove(instance, "deleted"))
 
 
-def erase(tombstone: Tombstone, type_: MachineType, history: History, now: float) -> Decision:
+def erase(tombstone: Tombstone, history: History, now: float) -> Decision:
     """No instance is left; a file of it may be, where somebody else removed the instance."""
     if now < history.retry_at:
         return _wait(history, "what is left of it could not be removed")
-    step = Erase(uid=tombstone.uid, type=type_, epoch=tombstone.epoch)
+    step = Erase(uid=tombstone.uid, type=tombstone.type, epoch=tombstone.epoch)
     return Decision(phase=Phase.REMOVING, step=step, reason=step.reason)
 
 
@@ -153,7 +155,7 @@ def resume(case: Case) -> Decision:
     final = policy is RestartPolicy.NEVER or (policy is RestartPolicy.ON_FAILURE and it.clean)
     if final and not case.halted:
         phase = Phase.STOPPED if it.clean else Phase.FAILED
-        return Decision(phase=phase, reason=f"{it.ended}; restart policy {policy}")
+        return Decision(phase=phase, reason=f"{it.ended}; restart policy {policy}", final=True)
     if case.now < case.history.retry_at:
         return waiting(case)
     if case.halted:

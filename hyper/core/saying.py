@@ -3,8 +3,10 @@
 from dataclasses import replace
 
 from hyper.core.model import Instance, Life
+from hyper.core.views import Engine
+from manifests.kinds.image import MachineType
 from manifests.scalars import Uid
-from manifests.wire import MachineReport, Phase
+from manifests.wire import Assignment, DriverReport, Foreign, MachineReport, Phase, Report
 
 LIFE_PHASES = {
     Life.RUNNING: Phase.RUNNING,
@@ -14,7 +16,14 @@ LIFE_PHASES = {
 
 
 def say(
-    uid: Uid, epoch: int, phase: Phase, reason: str, it: Instance | None, restarts: int
+    uid: Uid,
+    epoch: int,
+    phase: Phase,
+    reason: str,
+    it: Instance | None,
+    restarts: int,
+    *,
+    final: bool = False,
 ) -> MachineReport:
     """`epoch` is of the placement, and counts only while no instance is there."""
     return MachineReport(
@@ -25,6 +34,7 @@ def say(
         instance=it.name if it else "",
         ip=it.ip if it else "",
         restarts=restarts,
+        final=final,
         exit_code=it.exit_code if it and it.life is Life.STOPPED else None,
     )
 
@@ -34,7 +44,36 @@ def say_unassigned(it: Instance) -> MachineReport:
     return say(it.uid, it.epoch, LIFE_PHASES[it.life], "in no assignment of this node", it, 0)
 
 
-def since(new: MachineReport, old: MachineReport | None, wall: float) -> MachineReport:
-    """`new` with the time of its last change of phase."""
-    unchanged = old is not None and (old.epoch, old.phase) == (new.epoch, new.phase)
-    return replace(new, since=old.since if old and unchanged else round(wall, 3))
+def since(
+    machines: tuple[MachineReport, ...], before: Report, wall: float
+) -> tuple[MachineReport, ...]:
+    """The machines, each with the time of its last change of phase."""
+    known = {(old.uid, old.epoch, old.phase): old.since for old in before.machines}
+    now = round(wall, 3)
+    return tuple(replace(it, since=known.get((it.uid, it.epoch, it.phase), now)) for it in machines)
+
+
+def say_engine(type_: MachineType, missing: str, engine: Engine | None) -> DriverReport:
+    """`missing` says why the engine cannot be used at all."""
+    if engine is None:
+        return DriverReport(type=type_, ok=False, detail=missing)
+    return DriverReport(type=type_, ok=engine.known, detail=engine.error)
+
+
+def told(
+    before: Report,
+    assignment: Assignment | None,
+    drivers: tuple[DriverReport, ...],
+    machines: tuple[MachineReport, ...],
+    foreign: tuple[Foreign, ...],
+) -> Report:
+    """The report now: the very one before where nothing is new in it, else of a new revision."""
+    new = replace(
+        before,
+        node=assignment.node if assignment else before.node,
+        generation=assignment.generation if assignment else 0,
+        drivers=drivers,
+        machines=machines,
+        foreign=foreign,
+    )
+    return before if new == before else replace(new, revision=before.revision + 1)

@@ -1,10 +1,11 @@
 """What the agent can do, as data: one step is one call of a driver, with its reason."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from hyper.core.model import Instance, Publication, View
 from manifests.kinds.image import MachineType
-from manifests.scalars import Uid
+from manifests.scalars import Port, Uid
 from manifests.wire import ImageRef, Placement
 
 
@@ -103,7 +104,7 @@ class Outcome:
     """What became of a step. `error` is "" where it succeeded; `down`: the engine did not answer.
 
     `instance` is what a look after the step found at `handle`, None: gone; `view` is a full look's.
-    `ticket` orders looks (hyper.core.views).
+    `refused` has the ports that could not be published, and why. `ticket` orders looks (hyper.core.views).
     """
 
     ticket: int
@@ -112,6 +113,7 @@ class Outcome:
     handle: str = ""
     instance: Instance | None = None
     view: View | None = None
+    refused: Mapping[Port, str] = field(default_factory=dict)
 
 
 def key_of(step: Step) -> object:

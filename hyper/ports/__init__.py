@@ -3,9 +3,11 @@
 Here: making a Publication true in the kernel. Not here: what shall be published.
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from hyper.core.model import Publication
+from manifests.scalars import Port
 
 
 class PublishError(Exception):
@@ -13,8 +15,12 @@ class PublishError(Exception):
 
 
 class Publisher(Protocol):
-    def publish(self, wanted: Publication) -> None:
-        """Make exactly `wanted` published, atomically, replacing what was; raises PublishError."""
+    def publish(self, wanted: Publication) -> Mapping[Port, str]:
+        """Make `wanted` published and nothing else, atomically, replacing what was.
+
+        Ports on which the node itself listens are left out and returned, with the reason: a machine
+        shall never take over a service of its node. Raises PublishError.
+        """
 
     def close(self) -> None:
         """Remove every trace of the publisher from the host. Not called at an ordinary stop of the

@@ -16,12 +16,14 @@ libvirt 10.4 and later reject in a table of their own, which no accepting rule c
 firewall_backend = "iptables" in /etc/libvirt/network.conf there.
 """
 
+import errno
 import json
 import re
+import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -59,10 +61,15 @@ class Nftables:
         """What is in the kernel; None: unknown."""
         self._check_at = 0.0
 
-    def publish(self, wanted: Publication) -> None:
+    def publish(self, wanted: Publication) -> Mapping[Port, str]:
         """Looks into the kernel at first and then every CHECK_SECONDS; changes what differs."""
-        table = _checked(wanted)
         with self._lock:
+            refused = {
+                port: f"port {port.node}/{port.protocol} of this node is in use by another program"
+                for port in wanted
+                if port not in (self._applied or {}) and listened_on(port)
+            }
+            table = _checked({port: to for port, to in wanted.items() if port not in refused})
             self._allow_localhost()
             if self._applied is not None and self._clock() < self._check_at:
                 present: Table | None = self._applied
@@ -75,6 +82,7 @@ class Nftables:
                 self._applied = None
                 self._apply(present, table)
             self._applied = table
+            return refused
 
     def _present(self) -> Table | None:
         """What the kernel has published; None where our table is not there, or not as we made it."""
@@ -198,6 +206,19 @@ def layout(table: str, bridge: str) -> list[str]:
             for protocol in Protocol
         ),
     ]
+
+
+def listened_on(port: Port) -> bool:
+    """Whether a program on the node has the port, on any address."""
+    kind = socket.SOCK_DGRAM if port.protocol is Protocol.UDP else socket.SOCK_STREAM
+    with socket.socket(socket.AF_INET, kind) as probe:
+        if kind is socket.SOCK_STREAM:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", port.node))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
 def _checked(wanted: Publication) -> Table:

@@ -76,9 +76,7 @@ def _placed_status(snapshot: Snapshot, machine: Object, placed: Placed, waiting:
         state=state,
         reason=waiting or found.reason,
         ready=current and not waiting and _as_wanted(placed, found),
-        final=current
-        and state is MachineState.FAILED
-        and placed.wire.restart is RestartPolicy.NEVER,
+        final=current and found.final and state is MachineState.FAILED,
         placed=placed,
         report=found,
     )

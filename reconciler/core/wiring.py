@@ -54,6 +54,7 @@ def assignment_for(snapshot: Snapshot, node: Name, base: Assignment) -> Assignme
         generation=snapshot.generations.get(node, 0),
         run=tuple(placed.wire for placed in here if placed.stage is Stage.ACTIVE),
         leaving=tuple(
-            Tombstone(placed.uid, placed.epoch) for placed in here if placed.stage is Stage.LEAVING
+            Tombstone(placed.uid, placed.epoch, placed.wire.type)
+            for placed in here if placed.stage is Stage.LEAVING
         ),
     )

@@ -24,7 +24,7 @@ from reconciler.core.scheduling import filters
 from reconciler.fleet.session import Session
 from reconciler.store.errors import Stale
 from reconciler.store.store import Store
-from tests.simulation.node import SimLedger
+from tests.simulation.host import SimLedger
 
 Swap = tuple[Any, str, Any]
 

@@ -94,6 +94,9 @@ class Controller:
         for link in sorted(self.sessions.keys() - wanted):
             del self.sessions[link]
             self.open.pop(link, None)
+            # The connections of a node that is gone are closed, also those of earlier controllers.
+            questions = self.world.questions
+            questions[:] = [it for it in questions if it.link != link]
             if link[0] not in {name for name, _ in wanted}:
                 self.cluster.see(link[0], None)
         for link in sorted(wanted - self.sessions.keys()):

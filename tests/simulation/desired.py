@@ -10,6 +10,7 @@ import json
 from hyper.core.model import Instance, Life
 from manifests.kinds.image import MachineType
 from manifests.kinds.machine import PowerState, RestartPolicy
+from manifests.scalars import Port
 from reconciler.core.model import Object, Placed, Snapshot, Stage
 from tests.simulation.node import CPUS, MEMORY, SimNode
 from tests.simulation.oracle import demand
@@ -25,7 +26,7 @@ def check(world: World) -> None:
     world.compare_view(world.controller.store.snapshot())
     for item in snapshot.objects.values():
         demand(not item.deleting, f"S9: {item.key} is still being deleted")
-    placed = {it.uid: it for it in snapshot.placements}
+    placed: dict[str, Placed] = {it.uid: it for it in snapshot.placements}
     for it in placed.values():
         demand(it.stage is Stage.ACTIVE, f"S9: {it.wire.name}@{it.epoch} is still leaving")
     for machine in snapshot.of_kind("Machine"):
@@ -110,7 +111,7 @@ def fitting(snapshot: Snapshot, machine: Object) -> str:
 
 def check_host(world: World, host: SimNode, placed: dict[str, Placed]) -> None:
     """Nothing is there but what shall be; strangers are as they were."""
-    ports = {}
+    ports: dict[Port, tuple[str, int]] = {}
     for type_, engine in host.engines.items():
         for it in engine.ours():
             mine = placed.get(it.uid)

@@ -6,7 +6,7 @@ What the calm cluster must look like is in `desired`.
 from __future__ import annotations
 
 from manifests.kinds.image import MachineType
-from tests.simulation import desired, events
+from tests.simulation import desired, events, wire
 from tests.simulation.control import Controller
 from tests.simulation.node import SimNode, shown
 from tests.simulation.oracle import demand
@@ -47,7 +47,7 @@ def heal(world: World) -> None:
     for link in list(world.controller.open):
         world.controller.give_up(link)
     for question in list(world.questions):
-        events.deliver(world, question)
+        wire.deliver(world, question)
     for queue in (world.questions, world.held, world.answers):
         queue.clear()
     for request in world.users.retries:
@@ -127,15 +127,15 @@ def exchange(world: World, controller: Controller, link: tuple[str, str]) -> Non
     question = controller.ask(link)
     node = world.by_address[link[1]]
     rest(world, node)
-    events.deliver(world, question)
+    wire.deliver(world, question)
     rest(world, node)
     if question in world.held:
         world.held.remove(question)
-        reply = events.answered(world, question)
+        reply = wire.answered(world, question)
         assert reply is not None
-        events.heard(world, reply)
+        wire.heard(world, reply)
     else:
-        world.say(events.heard(world, world.answers.pop()) + f": {link[0]} refuses")
+        world.say(wire.heard(world, world.answers.pop()) + f": {link[0]} refuses")
     world.check()
 
 

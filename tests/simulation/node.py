@@ -5,6 +5,7 @@ What `hyper.runner` does with threads is done here one event at a time, in any o
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,14 +16,12 @@ from hyper.core.steps import Create, Look, Outcome, Remove, Start, Step
 from hyper.drivers import DriverError, EngineDown
 from hyper.drivers.simulated import Simulated
 from hyper.engines import DRIVERS
-from hyper.images import ImageError
-from hyper.ledger import Entry, LedgerError
-from hyper.ports import PublishError
+from hyper.ledger import LedgerError
 from hyper.workers import Workers
 from manifests.kinds.image import MachineType
 from manifests.scalars import Cpus, Memory
-from manifests.wire import ImageRef
 from tests.simulation.faults import Crashed
+from tests.simulation.host import Disk, SimImages, SimLedger, SimPublisher
 from tests.simulation.truth import TruthEngine
 
 if TYPE_CHECKING:
@@ -31,67 +30,6 @@ if TYPE_CHECKING:
 CPUS, MEMORY = Cpus(8000), Memory(1024)
 TRAITS = {type_: engine.traits for type_, engine in DRIVERS.items()}
 Notice = tuple[MachineType, str | None]
-
-
-class Disk:
-    """What the agent wrote to its ledger and cache, as a restarted agent finds it."""
-
-    def __init__(self) -> None:
-        self.entry = Entry()
-        self.images: dict[str, int] = {}
-
-
-class SimLedger:
-    def __init__(self, node: SimNode) -> None:
-        self.disk = node.disk
-        self.entry = node.disk.entry
-        self._node = node
-
-    def save(self, entry: Entry) -> None:
-        if self._node.world.faults.hit("ledger full"):
-            raise LedgerError("the simulated disk is full")
-        self._node.world.oracle.noted(self._node.host, self.entry.assignment, entry.assignment)
-        self.disk.entry = self.entry = entry
-
-
-class SimImages:
-    """The agent's cache: its bytes come through the API of whoever controls the cluster."""
-
-    def __init__(self, node: SimNode) -> None:
-        self._node = node
-
-    def path(self, image: ImageRef) -> Path | None:
-        here = self._node.disk.images.get(image.sha256) == image.size
-        return Path("/simulated", image.sha256) if here else None
-
-    def fetch(self, image: ImageRef, url: str, token: str) -> Path:
-        world = self._node.world
-        if self.path(image) is None:
-            if world.faults.hit("fetch failed"):
-                raise ImageError("the simulated network lost the image")
-            world.fetch(image, url, token)
-            self._node.disk.images[image.sha256] = image.size
-        return Path("/simulated", image.sha256)
-
-    def drop(self, image: ImageRef) -> None:
-        self._node.disk.images.pop(image.sha256, None)
-
-    def keep(self, digests: object) -> list[str]:
-        return []
-
-
-class SimPublisher:
-    """The kernel's publication of ports: it outlives the agent."""
-
-    def __init__(self, node: SimNode) -> None:
-        self._node = node
-
-    def publish(self, wanted: Publication) -> None:
-        if self._node.world.faults.hit("publishing failed"):
-            raise PublishError("the simulated kernel refuses")
-        self._node.publish(wanted)
-
-    def close(self) -> None: ...
 
 
 class SimNode:
@@ -260,16 +198,15 @@ class SimNode:
             self.unsure.add(step.type)
         elif outcome.view is not None:
             self.unsure.discard(step.type)  # type: ignore[union-attr]
-        try:
+        with suppress(LedgerError):  # the runner logs it
             self.agent.finish(step, outcome, self.mono())
-        except LedgerError:
-            pass  # the runner logs it
         return step
 
     def publish(self, wanted: Publication) -> None:
         self.world.oracle.published(self.host, self.published, wanted)
+        if dict(wanted) != self.published:  # to be asked again whether all is well changes nothing
+            self.publications += 1
         self.published = dict(wanted)
-        self.publications += 1
 
     # -- faults
 

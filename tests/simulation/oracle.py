@@ -42,6 +42,9 @@ class Oracle:
         self.lost_outside: dict[PlacementId, int] = {}
         self.ran: set[PlacementId] = set()
         self.active: dict[PlacementId, Placed] = {}
+        self.present: set[PlacementId] = set()
+        self.buried: set[PlacementId] = set()
+        """Placements that were gone once: what appears of them late is only to be removed."""
         self.wires: dict[PlacementId, set[tuple[PowerState, int, int]]] = {}
         self.newest: dict[str, int] = {}
         self.node_of: dict[PlacementId, str] = {}
@@ -170,10 +173,15 @@ class Oracle:
                 )
 
     def _placements(self, snapshot: Snapshot) -> None:
-        self.active = {}
+        before, self.active = self.present, {}
+        self.present = {(placed.uid, placed.epoch) for placed in snapshot.placements}
+        self.buried |= before - self.present
         uids: set[str] = set()
         for placed in snapshot.placements:
             key = (placed.uid, placed.epoch)
+            if key in self.buried:
+                demand(placed.stage is Stage.LEAVING, f"S21: {placed.wire.name} came back to life")
+                continue
             demand(placed.uid not in uids, f"S1: {placed.wire.name} has two placements")
             uids.add(placed.uid)
             self._epoch(placed)
@@ -194,7 +202,8 @@ class Oracle:
     def _ports(self, snapshot: Snapshot) -> None:
         claimed: set[tuple[str, str, int]] = set()
         for placed in snapshot.placements:
-            for port in placed.wire.ports:
+            late = (placed.uid, placed.epoch) in self.buried
+            for port in () if late else placed.wire.ports:
                 key = (placed.node, port.protocol, port.node)
                 demand(key not in claimed, f"S7: port {key} is claimed twice")
                 claimed.add(key)

@@ -8,6 +8,7 @@ from bisect import bisect
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate
 
 from tests.simulation import ending, logs
@@ -55,7 +56,7 @@ def happen(world: World) -> None:
     on, world.faults.on = world.faults.on, False
     world.new_controller()
     for request in world.users.first():
-        world.run(lambda world, request=request: hand_in(world, request))
+        world.run(partial(hand_in, request=request))
     world.faults.on = on
     if world.rng.random() < 0.5:
         quiet(world)

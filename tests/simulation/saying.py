@@ -36,10 +36,9 @@ class Saying:
             if machine.phase is not Phase.RUNNING:
                 continue
             key = (machine.uid, machine.epoch)
-            it = truth.get(key)
             demand(key in self.oracle.ran, f"S19: {machine.uid[:8]} never ran, reported running")
             if settled:
-                runs = it is not None and it.life is Life.RUNNING
+                runs = key in truth and truth[key].life is Life.RUNNING
                 demand(runs, f"S19: {machine.uid[:8]} is reported running and does not")
 
     def taken(self, controller: Controller, link: Link, taken: int, report: Report) -> None:
@@ -58,7 +57,8 @@ class Saying:
 
     def shown(self, controller: Controller, machines: list[dict[str, Any]]) -> None:
         """The API shows these machines."""
-        placed = {it.uid: it for it in controller.cluster.snapshot().placements}
+        found = sorted(controller.cluster.snapshot().placements, key=lambda it: it.epoch)
+        placed = {it.uid: it for it in found}  # the newest; late ones are of earlier epochs
         for machine in machines:
             if machine["state"] != "running":
                 continue

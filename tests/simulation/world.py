@@ -193,7 +193,7 @@ class World:
     def _capacities(self, snapshot: Snapshot) -> dict[str, Limits]:
         assert self.controller is not None
         seen = self.controller.cluster.seen
-        found = {}
+        found: dict[str, Limits] = {}
         for node in snapshot.of_kind("Node"):
             report, given = seen.get(node.name, UNSEEN).report, node.node.capacity
             if report is not None:
