@@ -15,6 +15,7 @@ from collections.abc import Collection
 from concurrent.futures import Future
 from contextlib import suppress
 from http.client import HTTPException, HTTPResponse
+from ipaddress import ip_address
 from pathlib import Path
 from typing import IO, Any
 from urllib.error import HTTPError, URLError
@@ -41,10 +42,13 @@ class ImageError(Exception):
 class ImageCache:
     def __init__(self, directory: Path) -> None:
         """Only one cache may use `directory` at a time: what another left unfinished is removed."""
+        self.closing = threading.Event()
+        """Once set, downloads end with an error: whoever waits for one need not wait longer."""
         self._directory = directory
         self._lock = threading.Lock()
         self._flights: dict[Sha256, Future[Path]] = {}
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+        directory.chmod(0o711)  # qemu passes through; nobody lists what is here
         for leftover in directory.glob(f"*{UNFINISHED}"):
             leftover.unlink()
 
@@ -106,9 +110,8 @@ class ImageCache:
             try:
                 with os.fdopen(handle, "w+b") as file:
                     with _get(f"{url}/{image.sha256}", token) as response:
-                        _copy(response, file, image)
+                        _copy(response, file, image, self.closing)
                     check(image.format, file, image.size)
-                    os.fchmod(file.fileno(), 0o644)
                     os.fsync(file.fileno())
                 os.replace(name, target)
             except BaseException:
@@ -131,7 +134,9 @@ class ImageCache:
         return target
 
 
-def _copy(response: HTTPResponse, file: IO[bytes], image: ImageRef) -> None:
+def _copy(
+    response: HTTPResponse, file: IO[bytes], image: ImageRef, closing: threading.Event
+) -> None:
     """All of the body, if it is the image."""
     announced = response.headers.get("Content-Length")
     if announced is not None and announced != str(image.size):
@@ -140,6 +145,8 @@ def _copy(response: HTTPResponse, file: IO[bytes], image: ImageRef) -> None:
     size = 0
     deadline = time.monotonic() + PATIENCE + image.size / SLOWEST
     while data := response.read1(CHUNK):
+        if closing.is_set():
+            raise ImageError("the agent is ending")
         size += len(data)
         if size > image.size:
             raise ImageError(f"it has more than {image.size} bytes")
@@ -168,12 +175,21 @@ def _get(url: str, token: str) -> HTTPResponse:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
         raise ImageError("its address is not http://host:port/path")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ImageError("token over plain http only to loopback")
     request = Request(url, headers={"Authorization": f"Bearer {token}"})  # noqa: S310
     response: HTTPResponse = _OPENER.open(request, timeout=TIMEOUT)
     if response.status != 200:
         response.close()
         raise ImageError(f"the controller answers {response.status}")
     return response
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _sync_directory(directory: Path) -> None:

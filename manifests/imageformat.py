@@ -172,7 +172,7 @@ def _docker_archive(file: IO[bytes], _size: int) -> None:
                     raise FormatError(f"has more than {MOST_MEMBERS} members")
     except FormatError:
         raise
-    except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
+    except (tarfile.TarError, ValueError, OverflowError, EOFError, RecursionError) as error:
         raise FormatError(f"is not an uncompressed tar ({error})") from None
     raise FormatError("has no manifest.json: it is not what `docker save` writes")
 

@@ -15,7 +15,7 @@ class TokenError(Exception):
 
 
 def token_from(path: Path) -> str:
-    """The token in `path`, made if there is no such file; refuses files others can read."""
+    """The token in `path`, made if there is no such file; refuses files others own or can read."""
     for _ in range(2):
         with contextlib.suppress(FileNotFoundError):
             return _read(path)
@@ -28,14 +28,18 @@ def _read(path: Path) -> str:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
-            mode, content = os.fstat(descriptor).st_mode, os.read(descriptor, 4096)
+            status, content = os.fstat(descriptor), os.read(descriptor, 4096)
         finally:
             os.close(descriptor)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise TokenError(f"cannot read {path}: {error.strerror}") from None
-    if stat.S_IMODE(mode) & 0o077:
+    if status.st_uid not in (0, os.geteuid()):
+        raise TokenError(
+            f"{path} belongs to another user, who knows the token; remove it and a new one is made"
+        )
+    if stat.S_IMODE(status.st_mode) & 0o077:
         raise TokenError(f"{path} can be read by others; run: chmod 600 {path}")
     token = content.decode("ascii", "replace").strip()
     if len(token) < 16 or not token.isascii() or not token.isprintable():

@@ -23,14 +23,17 @@ def admit(request: Exchange, mine: Assignment | None, *, vacant: bool) -> Assign
     """
     if request.protocol != PROTOCOL:
         raise Refusal("protocol", f"this agent speaks protocol {PROTOCOL}")
-    new = request.assignment
-    if new and (new.cluster, new.node) != (request.cluster, request.node):
-        raise Refusal("cluster", "the assignment is another's than the request's")
     same = mine is not None and (request.cluster, request.node) == (mine.cluster, mine.node)
     if mine is not None and not same and not vacant:
         raise Refusal(*_stranger(request, mine))
+    new = request.assignment
+    if new and (new.cluster, new.node) != (request.cluster, request.node):
+        raise Refusal("cluster", "the assignment is another's than the request's")
     if mine is not None and not same and request.assignment and request.assignment.run:
         raise Refusal(*_stranger(request, mine))
+    new = request.assignment
+    if new and (new.cluster, new.node) != (request.cluster, request.node):
+        raise Refusal("cluster", "the assignment is another's than the request's")
     if mine is None or not same:
         return request.assignment
     if request.term < mine.term:

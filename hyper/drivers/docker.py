@@ -6,8 +6,6 @@ engine's own restart policy (the agent restarts machines, under its lease), nor 
 inside (images that bring their own could not start).
 """
 
-import logging
-import re
 import threading
 import time
 from collections import defaultdict
@@ -17,13 +15,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import urllib3
 from docker import APIClient
-from docker.errors import APIError, DockerException
 
 from hyper.core.model import Instance, Life, View
-from hyper.drivers import DriverError, EngineDown, Notify, Refused
+from hyper.drivers import DriverError, Notify, Refused
 from hyper.drivers.docker_archive import ArchiveError, rewritten
+from hyper.drivers.docker_connection import Conflict, Gone, connect, plainly
+from hyper.drivers.docker_watch import Watcher
 from hyper.drivers.docker_words import (
     CLUSTER,
     configuration,
@@ -31,7 +29,6 @@ from hyper.drivers.docker_words import (
     instance_of,
     is_id,
     limits,
-    sentence,
     tag,
     tags_of_ours,
 )
@@ -46,13 +43,6 @@ CALL_TIMEOUT = 60
 LOAD_TIMEOUT = 600
 """Seconds without a sign of life. Unpacking a large layer is silent."""
 NAME_TIMEOUT, NAME_PAUSE = 5.0, 0.02
-CLOSE_TIMEOUT = 5.0
-RECONNECT = (0.2, 2.0)
-"""Seconds before the events are asked for again: the first time, and at most."""
-
-EVENTS = ["start", "die", "destroy", "pause", "unpause", "update", "rename", "oom"]
-
-log = logging.getLogger(__name__)
 
 
 class Docker:
@@ -70,7 +60,7 @@ class Docker:
         self._lock = threading.Lock()
         self._client: APIClient | None = None
         self._loading: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        self._watcher: _Watcher | None = None
+        self._watcher: Watcher | None = None
 
     def bind(self, cluster: str) -> None:
         self._cluster = cluster
@@ -127,7 +117,7 @@ class Docker:
         with self._calls() as client:
             names = tags_of_ours(client.images())
         for name in names:
-            with suppress(_Conflict):  # another agent on this host runs a machine of it
+            with suppress(Conflict):  # another agent on this host runs a machine of it
                 self._remove_image(name)
 
     # -- changing
@@ -137,11 +127,11 @@ class Docker:
         while time.monotonic() < deadline:
             try:
                 return self._made(placement)
-            except _Gone:
+            except Gone:
                 raise DriverError(
                     f"the image {placement.image.sha256[:12]} is not loaded"
                 ) from None
-            except _Conflict:
+            except Conflict:
                 if (found := self._of_that_name(placement)) is not None:
                     return found
             # A name is taken a moment before its container is there, and freed a moment after.
@@ -173,7 +163,7 @@ class Docker:
     # -- watching
 
     def watch(self, notify: Notify) -> None:
-        self._watcher = _Watcher(self._base_url, self._cluster, notify, self._forget_client)
+        self._watcher = Watcher(self._base_url, self._cluster, notify, self._forget_client)
         self._watcher.start()
 
     def close(self) -> None:
@@ -186,7 +176,7 @@ class Docker:
     @contextmanager
     def _calls(self) -> Iterator[Any]:
         """The client for short calls, and its errors as ours. (types-docker knows half of it.)"""
-        with _plainly():
+        with plainly():
             yield self._connected()
 
     def _if_there(self, call: Callable[[Any], Any]) -> Any:
@@ -194,7 +184,7 @@ class Docker:
         try:
             with self._calls() as client:
                 return call(client)
-        except _Gone:
+        except Gone:
             return None
 
     def _connected(self) -> APIClient:
@@ -276,7 +266,7 @@ class Docker:
         try:
             pieces = rewritten(path, tag(image))
             first = next(pieces)  # a bad archive is found out before the engine hears of it
-            with _plainly():
+            with plainly():
                 client: Any = connect(self._base_url, LOAD_TIMEOUT)
                 try:
                     for line in client.load_image(chain([first], pieces)):
@@ -286,130 +276,3 @@ class Docker:
                     client.close()
         except ArchiveError as error:
             raise DriverError(f"the image {image.sha256[:12]} cannot be loaded: {error}") from None
-
-
-# -- errors
-
-
-class _Gone(DriverError):
-    """404"""
-
-
-class _Conflict(DriverError):
-    """409"""
-
-
-class _Wrong(Refused):
-    """400"""
-
-
-BY_STATUS: dict[int, type[DriverError]] = {
-    400: _Wrong,
-    404: _Gone,
-    409: _Conflict,
-    503: EngineDown,
-}
-
-
-def told(error: APIError) -> DriverError:
-    """A refusal of the engine as our error."""
-    known = sentence(str(error.explanation or error))
-    status = error.response.status_code if error.response is not None else 0
-    if type(known) is DriverError and status in BY_STATUS:
-        return BY_STATUS[status](str(known))
-    return known
-
-
-@contextmanager
-def _plainly() -> Iterator[None]:
-    try:
-        yield
-    except DriverError:
-        raise
-    except APIError as error:
-        raise told(error) from None
-    except (DockerException, OSError, urllib3.exceptions.HTTPError) as error:
-        raise EngineDown(f"docker does not answer: {_reason(error)}") from None
-
-
-def _reason(error: BaseException) -> str:
-    """The innermost cause that the operating system names; the layers above it say nothing."""
-    found = re.findall(r"(?:Error|Refused|Timeout)\w*\([0-9]+, '([^']*)'\)", str(error))
-    return found[-1] if found else (" ".join(str(error).split())[:200] or type(error).__name__)
-
-
-def connect(base_url: str, timeout: int) -> APIClient:
-    """A client that speaks the engine's version; raises DockerException."""
-    client = APIClient(base_url=base_url, version="auto", timeout=timeout, max_pool_size=16)
-    client.trust_env = False  # no proxies and no .netrc on a local socket, nor looking for them
-    return client
-
-
-# -- events
-
-
-class _Watcher:
-    """Tells of events from its own thread, across restarts of the engine."""
-
-    def __init__(
-        self, base_url: str, cluster: str, notify: Notify, reconnected: Callable[[], None]
-    ) -> None:
-        self._base_url = base_url
-        self._filters = {"type": ["container"], "event": EVENTS, "label": [f"{CLUSTER}={cluster}"]}
-        self._notify = notify
-        self._reconnected = reconnected
-        self._closed = threading.Event()
-        self._lock = threading.Lock()
-        self._stream: Any = None
-        self._thread = threading.Thread(target=self._run, name="docker-events", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def close(self) -> None:
-        with self._lock:
-            self._closed.set()
-            self._hang_up()
-        if self._thread is not threading.current_thread():
-            self._thread.join(CLOSE_TIMEOUT)  # longer only if the engine is frozen mid-answer
-
-    def _run(self) -> None:
-        delay, most = RECONNECT
-        while not self._closed.is_set():
-            try:
-                self._listen()
-                delay = RECONNECT[0]
-            except (EngineDown, DriverError) as error:
-                log.debug("docker events: %s", error)
-            if not self._closed.wait(delay):
-                delay = min(2 * delay, most)
-
-    def _listen(self) -> None:
-        """One connection, from asking to its end."""
-        with _plainly():
-            client = connect(self._base_url, CALL_TIMEOUT)
-            try:
-                # The engine answers just before it listens; what happens in between is in `since`.
-                since = int(time.time()) - 1
-                stream = client.events(filters=self._filters, decode=True, since=since)
-                with self._lock:
-                    self._stream = stream
-                    if self._closed.is_set():
-                        self._hang_up()
-                self._tell(None)
-                for event in stream:
-                    self._tell(event["Actor"]["ID"])
-            finally:
-                client.close()
-                self._reconnected()
-        self._tell(None)  # the engine has gone, perhaps
-
-    def _tell(self, handle: str | None) -> None:
-        if not self._closed.is_set():
-            self._notify(handle)
-
-    def _hang_up(self) -> None:
-        # Shuts the socket down below the thread that reads from it; that is what ends its read.
-        if self._stream is not None:
-            with suppress(Exception):
-                self._stream.close()

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from hyper.drivers.domain_xml import (
     parse_domain,
     resized,
 )
-from hyper.drivers.libvirt_connection import Connection, Gone, WrongState
+from hyper.drivers.libvirt_connection import Busy, Connection, Gone, WrongState
 from hyper.drivers.libvirt_instance import State, instance_of, life
 from hyper.drivers.libvirt_network import VmNetwork
 from hyper.drivers.libvirt_watch import Watch
@@ -96,10 +97,7 @@ class Libvirt:
 
     def watch(self, notify: Notify) -> None:
         self._watch.start(notify)
-        try:
-            self._touch()
-        except EngineDown:
-            self._watch.lost()
+        self._watch.lost()  # so that its thread connects: who calls waits for no frozen libvirtd
 
     def _touch(self) -> None:
         with self._connection.use("connect"):
@@ -206,6 +204,18 @@ class Libvirt:
 
     def _define(self, placement: Placement, image: Path, handle: str) -> None:
         address = self.network.take(handle)
+        try:
+            self._define_at(address, placement, image, handle)
+        except EngineDown:  # it may have been defined: whoever removes it gives the address up
+            raise
+        except DriverError:
+            with suppress(DriverError):
+                self._free(handle)
+            raise
+
+    def _define_at(
+        self, address: IPv4Address, placement: Placement, image: Path, handle: str
+    ) -> None:
         label = Label(
             cluster=self._cluster,
             uid=placement.uid,
@@ -295,19 +305,32 @@ class Libvirt:
             now = life(self._state(domain))
             if now is Life.STOPPED:
                 return
-            self._mark(domain, replace(label, ran=True, halted=True))
+            with suppress(Busy):  # killed it is all the same
+                self._mark(domain, replace(label, ran=True, halted=True))
             if now is Life.PAUSED or not self._ask(domain, stopped):
                 self._kill(domain, facts.name)
 
     def _ask(self, domain: Any, stopped: threading.Event) -> bool:
-        """Press the power button, and again; true when the machine has stopped in time."""
+        """Press the power button, and again; true when the machine has stopped in time.
+
+        A frozen qemu holds the call that presses until it is killed, hence the thread.
+        """
         deadline = time.monotonic() + self._grace
+        press: threading.Thread | None = None
         while (left := deadline - time.monotonic()) > 0:
-            with suppress(WrongState), self._connection.use("press the power button"):
-                domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+            if press is None or not press.is_alive():
+                press = threading.Thread(
+                    target=self._press, args=[domain], name="libvirt-power-button", daemon=True
+                )
+                press.start()
             if stopped.wait(min(left, PRESS_AGAIN)) or not self._active(domain):
                 return True
         return False
+
+    def _press(self, domain: Any) -> None:
+        # Why a press fails does not matter: a machine that does not hear is killed.
+        with suppress(DriverError), self._connection.use("press the power button"):
+            domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
 
     def _kill(self, domain: Any, name: str) -> None:
         try:
@@ -328,6 +351,7 @@ class Libvirt:
             found = self._find(handle)
         except Gone:
             self._remove_disks(lambda uid, epoch: domain_uuid(uid, epoch) == handle)
+            self._forget(handle)
             return
         if found is None:
             return
@@ -341,6 +365,18 @@ class Libvirt:
         self.network.release(handle)
         self._making.pop(handle, None)
 
+    def _forget(self, handle: str) -> None:
+        with self._making[handle]:  # who makes it has an address before there is a domain
+            self._free(handle)
+        self._making.pop(handle, None)
+
+    def _free(self, handle: str) -> None:
+        """Give up the address of a machine, unless libvirt has a domain that may use it."""
+        try:
+            self._find(handle)
+        except Gone:
+            self.network.release(handle)
+
     def _remove_disks(self, doomed: Callable[[Uid, int], bool]) -> None:
         for uid, epoch, path in self._list_disks():
             if doomed(uid, epoch):
@@ -352,13 +388,17 @@ class Libvirt:
         return [(Uid(name[1]), int(name[2]), path) for name, path in found if name]
 
     def erase(self, uid: Uid, epoch: int) -> None:
-        """Remove disks of `uid` up to `epoch` whose domain somebody else has removed."""
+        """Remove disks of `uid` up to `epoch` whose domain somebody else has removed, and addresses."""
         disks = self._list_disks()  # first: a machine that is made meanwhile is a domain by then
         present = {facts.uuid for _, facts, _ in self._all() if facts is not None}
+        gone = {domain_uuid(uid, epoch)} - present
         for owner, version, path in disks:
             ours = owner == uid and version <= epoch
-            if ours and domain_uuid(owner, version) not in present:
+            if ours and (handle := domain_uuid(owner, version)) not in present:
                 remove_disk(path)
+                gone.add(handle)
+        for handle in gone:
+            self._forget(handle)
 
     def leave(self) -> None:
         """Remove the network. What hangs on it is cut off: remove the machines first."""

@@ -34,6 +34,16 @@ class WrongState(DriverError):
     """The domain is running already, or not running."""
 
 
+class Busy(DriverError):
+    """Another call has had the domain for half a minute: that of a frozen qemu never ends."""
+
+
+KINDS: dict[int, type[DriverError]] = {
+    libvirt.VIR_ERR_OPERATION_INVALID: WrongState,
+    libvirt.VIR_ERR_OPERATION_TIMEOUT: Busy,
+}
+
+
 Event = Callable[[str, int], None]
 """Called with a domain's UUID and the VIR_DOMAIN_EVENT_*, from the event loop: must be quick."""
 
@@ -64,6 +74,7 @@ class Connection:
             if self._conn is not None and not _alive(self._conn):
                 _close(self._conn)
                 self._conn = None
+                self._on_lost()  # its own callback may not have come, and does not come any more
             if self._conn is None:
                 self._conn = self._connect()
             return self._conn
@@ -105,9 +116,7 @@ class Connection:
         code = error.get_error_code()
         if code in GONE:
             return Gone(f"cannot {doing}: it does not exist")
-        kind = WrongState if code == libvirt.VIR_ERR_OPERATION_INVALID else DriverError
-        if code in REFUSED:
-            kind = Refused
+        kind = Refused if code in REFUSED else KINDS.get(code, DriverError)
         return kind(f"libvirt could not {doing}: {_text(error)}")
 
     def close(self) -> None:

@@ -63,6 +63,7 @@ class Nftables:
 
     def publish(self, wanted: Publication) -> Mapping[Port, str]:
         """Looks into the kernel at first and then every CHECK_SECONDS; changes what differs."""
+        _checked(wanted)
         with self._lock:
             refused = {
                 port: f"port {port.node}/{port.protocol} of this node is in use by another program"

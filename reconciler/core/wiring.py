@@ -55,6 +55,7 @@ def assignment_for(snapshot: Snapshot, node: Name, base: Assignment) -> Assignme
         run=tuple(placed.wire for placed in here if placed.stage is Stage.ACTIVE),
         leaving=tuple(
             Tombstone(placed.uid, placed.epoch, placed.wire.type)
-            for placed in here if placed.stage is Stage.LEAVING
+            for placed in here
+            if placed.stage is Stage.LEAVING
         ),
     )

@@ -61,6 +61,13 @@ class Session:
             self._report = None
             self.silent(f"the agent there is node {report.node} still")
             return
+        if report.generation > self._cluster.snapshot().generations.get(self.node, 0):
+            # Its word cannot be judged: it may be answering an order that we no longer know of.
+            self._report = None
+            self.silent(
+                "the agent knows a later assignment than this store: was a backup restored?"
+            )
+            return
         self._heard = self._clock()
         self._report = report
         self._cluster.see(self.node, Seen(NodeState.READY, report))

@@ -9,7 +9,8 @@ from uuid import uuid4
 from docker.errors import NotFound
 
 from hyper.drivers import Driver
-from hyper.drivers.docker import Docker, connect
+from hyper.drivers.docker import Docker
+from hyper.drivers.docker_connection import connect
 from hyper.drivers.docker_words import container_name, tag
 from manifests.kinds.image import MachineType
 from manifests.scalars import Cpus

@@ -123,8 +123,9 @@ def take_down(lab: Lab, engines: Engines) -> list[str]:
     except AssertionError as error:
         troubles.append(str(error))
     assert lab.cluster == cluster
-    troubles += engines.leftovers(lab)
     LIVE.remove(lab)
+    if left := engines.leftovers(lab):
+        return [*troubles, f"left over, see {lab.dir}:", *left]
     lab.forget()
     return troubles
 

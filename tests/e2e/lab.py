@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from hyper.engines import owner
 from tests.e2e.ports import free_port
 
 BIN = Path(sys.executable).parent
@@ -141,11 +142,12 @@ class Lab:
 
     @property
     def cluster(self) -> str:
-        """The id that labels carry; "" before the agent has met its controller."""
+        """What labels carry; "" before the agent has met its controller."""
         ledger = self.state / "ledger.json"
         if not self._cluster and ledger.exists():
             assignment = json.loads(ledger.read_text())["assignment"] or {}
-            self._cluster = str(assignment.get("cluster", ""))
+            if cluster := assignment.get("cluster"):
+                self._cluster = owner(cluster, self.state)
         return self._cluster
 
     def start(self) -> None:

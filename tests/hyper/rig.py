@@ -1,5 +1,6 @@
 """An agent on a simulated node without threads: the clock is a number, every step runs to its end."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from hyper.ledger import Ledger, MemoryLedger
 from hyper.ports import PublishError
 from hyper.workers import Workers
 from manifests.kinds.image import MachineType
-from manifests.scalars import Cpus, Memory, Sha256
+from manifests.scalars import Cpus, Memory, Port, Sha256
 from manifests.wire import Assignment, MachineReport, Report
 from tests.hyper.making import CLUSTER, DOCKER, LIBVIRT, exchange, uid
 
@@ -26,15 +27,18 @@ TYPES = (DOCKER, LIBVIRT)
 
 @dataclass
 class Ports:
-    """The node's publisher. `error`: what the kernel says to the next change."""
+    """The node's publisher. `error`: what the kernel says to the next change; `taken`: ports on
+    which the node itself listens, and how that is told."""
 
     published: Publication = field(default_factory=dict)
     error: str = ""
+    taken: dict[Port, str] = field(default_factory=dict)
 
-    def publish(self, wanted: Publication) -> None:
+    def publish(self, wanted: Publication) -> Mapping[Port, str]:
         if self.error:
             raise PublishError(self.error)
-        self.published = wanted
+        self.published = {port: to for port, to in wanted.items() if port not in self.taken}
+        return {port: self.taken[port] for port in wanted if port in self.taken}
 
     def close(self) -> None:
         self.published = {}

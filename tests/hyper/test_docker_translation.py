@@ -9,7 +9,7 @@ from docker.errors import APIError
 
 from hyper.core.model import Life
 from hyper.drivers import DriverError, EngineDown, Refused
-from hyper.drivers.docker import told
+from hyper.drivers.docker_connection import told
 from hyper.drivers.docker_words import NEVER, configuration, ending, instance_of, tags_of_ours
 from manifests.kinds.image import ImageFormat, MachineType
 from manifests.scalars import Cpus, Memory, Name, Port, Sha256, Uid

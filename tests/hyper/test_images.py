@@ -92,7 +92,8 @@ def test_an_image_is_fetched_verified_and_named_by_its_digest(
 
     assert path == cache.path(image) == tmp_path / "images" / image.sha256
     assert path.read_bytes() == DATA
-    assert path.stat().st_mode & 0o7777 == 0o644
+    assert path.stat().st_mode & 0o7777 == 0o600
+    assert path.parent.stat().st_mode & 0o7777 == 0o711
     assert server.seen == [(f"/images/{image.sha256}", "Bearer secret")]
     assert left(tmp_path) == [image.sha256]
 
@@ -246,6 +247,47 @@ def test_other_addresses_are_refused(cache: ImageCache, tmp_path: Path, url: str
         cache.fetch(reference(DATA), url, "")
 
     assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["192.0.2.1", "controller.lab", "127.0.0.1.evil.example", "localhost.evil", "[2001:db8::1]"],
+)
+def test_the_token_does_not_go_over_a_network_in_the_clear(
+    cache: ImageCache, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setattr(images, "_OPENER", None)  # nothing may be sent
+
+    with pytest.raises(ImageError, match="token over plain http only to loopback"):
+        cache.fetch(reference(DATA), f"http://{host}:7700/images", "secret")
+
+
+@pytest.mark.parametrize("url", ["http://localhost:1", "http://[::1]:1", "https://127.0.0.1:1"])
+def test_the_token_goes_to_this_host_or_under_tls(cache: ImageCache, url: str) -> None:
+    with pytest.raises(ImageError, match=r"refused|Cannot assign"):
+        cache.fetch(reference(DATA), url, "secret")
+
+
+def test_a_download_ends_with_the_agent(cache: ImageCache, server: Server, tmp_path: Path) -> None:
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        body(DATA[:1000], length=len(DATA))(request)
+        cache.closing.set()
+        request.wfile.write(DATA[1000:])
+
+    server.answer = answer
+    with pytest.raises(ImageError, match="the agent is ending"):
+        cache.fetch(reference(DATA), server.url, "")
+
+    assert left(tmp_path) == []
+
+
+def test_a_directory_that_others_could_list_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images").chmod(0o755)
+
+    ImageCache(tmp_path / "images")
+
+    assert (tmp_path / "images").stat().st_mode & 0o777 == 0o711
 
 
 def test_a_server_that_is_not_there(cache: ImageCache) -> None:

@@ -1,12 +1,14 @@
 """One agent per state directory, whatever became of the one before."""
 
+import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from hyper.lock import AlreadyRunning, hold
+from hyper.lock import AlreadyRunning, NotPrivate, hold
 
 HOLDER = """
 import sys
@@ -64,5 +66,28 @@ def test_another_process_holds_it_until_it_is_killed(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.communicate()
+    with hold(tmp_path):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_directory_of_another_user_is_refused(tmp_path: Path) -> None:
+    os.chown(tmp_path, pwd.getpwnam("nobody").pw_uid, -1)
+    with pytest.raises(NotPrivate, match=f"^{tmp_path} belongs to another user"), hold(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", [0o720, 0o702, 0o1777, 0o770])
+def test_a_directory_that_others_can_write_is_refused(tmp_path: Path, mode: int) -> None:
+    tmp_path.chmod(mode)
+    with pytest.raises(NotPrivate, match=f"run: chmod go-w {tmp_path}$"), hold(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o711, 0o755])
+def test_a_directory_that_others_can_only_look_at_is_fine(tmp_path: Path, mode: int) -> None:
+    tmp_path.chmod(mode)
     with hold(tmp_path):
         pass

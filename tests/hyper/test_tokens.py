@@ -1,5 +1,7 @@
 """Token files: made at first use, whole for whoever comes second, refused where others can read."""
 
+import os
+import pwd
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -46,6 +48,22 @@ def test_a_file_that_others_can_read_is_refused(path: Path, mode: int) -> None:
     path.chmod(mode)
     with pytest.raises(TokenError, match=f"can be read by others; run: chmod 600 {path}"):
         token_from(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_of_another_user_is_refused(path: Path) -> None:
+    token = token_from(path)
+    os.chown(path, pwd.getpwnam("nobody").pw_uid, -1)
+    with pytest.raises(TokenError, match=f"^{path} belongs to another user.*remove it") as error:
+        token_from(path)
+    assert token not in str(error.value)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_of_root_is_fine(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = token_from(path)
+    monkeypatch.setattr(os, "geteuid", lambda: pwd.getpwnam("nobody").pw_uid)
+    assert token_from(path) == token
 
 
 @pytest.mark.parametrize(

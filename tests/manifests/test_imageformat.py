@@ -139,6 +139,13 @@ def test_what_is_no_tar_is_no_docker_archive(data: bytes) -> None:
         checked(data, ImageFormat.DOCKER_ARCHIVE)
 
 
+def test_headers_that_chain_without_end_are_refused() -> None:
+    extended = tarfile.TarInfo("x")
+    extended.type, extended.size = tarfile.XHDTYPE, 0
+    with pytest.raises(FormatError, match="not an uncompressed tar"):
+        checked(extended.tobuf() * 5000 + bytes(1024), ImageFormat.DOCKER_ARCHIVE)
+
+
 needs_qemu = pytest.mark.skipif(shutil.which("qemu-img") is None, reason="no qemu-img here")
 
 

@@ -49,7 +49,7 @@ def _shortages(demand: Demand, room: Room) -> Iterator[str]:
 
 def port(demand: Demand, room: Room) -> str:
     return "; ".join(
-        f"port {wanted.node}/{wanted.protocol} is taken by machine {owner}"
+        f"port {wanted.node}/{wanted.protocol} is taken by {owner}"
         for wanted in demand.ports
         if (owner := room.ports.get((wanted.protocol, wanted.node)))
     )

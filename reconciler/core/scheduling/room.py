@@ -29,7 +29,7 @@ class Demand:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
     """One node as the scheduler sees it. `engines` maps each engine to "" or what is wrong with it;
-    `ports` tells which machine has a port. cpus and memory are totals."""
+    `ports` tells who has a port. cpus and memory are totals."""
 
     name: str
     state: NodeState
@@ -44,7 +44,8 @@ class Room:
 
     def with_machine(self, name: str, demand: Demand) -> "Room":
         """The room left when the machine runs here too."""
-        return self._changed(demand, {(p.protocol, p.node): name for p in demand.ports}, 1)
+        taken = {(port.protocol, port.node): f"machine {name}" for port in demand.ports}
+        return self._changed(demand, taken, 1)
 
     def without(self, demand: Demand) -> "Room":
         """The room as if that machine of ours were not here."""
@@ -52,7 +53,11 @@ class Room:
 
     def _changed(self, demand: Demand, taken: Mapping[PortKey, str], sign: int) -> "Room":
         mine = {(port.protocol, port.node) for port in demand.ports}
-        others = {key: owner for key, owner in self.ports.items() if key not in mine}
+        others = {
+            key: owner
+            for key, owner in self.ports.items()
+            if key not in mine or not owner.startswith("machine ")
+        }
         return replace(
             self,
             cpus_used=self.cpus_used + sign * demand.cpus,
@@ -88,10 +93,17 @@ def _room(snapshot: Snapshot, node: Object, placements: list[Placed]) -> Room:
         memory=capacity.memory or (report.memory if report else 0),
         cpus_used=sum(placed.wire.cpus for placed in placements),
         memory_used=sum(placed.wire.memory for placed in placements),
-        ports={
-            (port.protocol, port.node): placed.wire.name
+        ports=_reserved(node)
+        | {
+            (port.protocol, port.node): f"machine {placed.wire.name}"
             for placed in placements
             for port in placed.wire.ports
         },
         machines=len(placements),
     )
+
+
+def _reserved(node: Object) -> dict[PortKey, str]:
+    """Ports that no machine may take from the node, whatever listens there at the moment."""
+    agent = int(node.node.address.rpartition(":")[2])
+    return {(Protocol.TCP, 22): "the node's ssh", (Protocol.TCP, agent): "the node's agent"}

@@ -47,7 +47,7 @@ def test_what_nobody_needs_goes_after_a_while() -> None:
     assert shelf.discards([], 100.0) == ([], [100.0 + KEPT])
     assert shelf.discards([], 99.0 + KEPT) == ([], [100.0 + KEPT])
     assert shelf.discards([], 100.0 + KEPT) == ([DROP], [])
-    shelf.discarded(DROP)
+    shelf.discarded(DROP, "", 0.0)
     assert not shelf.has(WEB)
     assert shelf.discards([], 200.0 + KEPT) == ([], [])
 

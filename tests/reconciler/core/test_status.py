@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.core.model import Snapshot
+from reconciler.core.model import NodeState, Seen, Snapshot
 from reconciler.core.status import MachineState, Status, machine_status, node_status
 from reconciler.core.view import view, views
 from tests.scenarios.given import snapshot
@@ -105,8 +105,12 @@ def test_ready_is_what_was_asked_for(spec: dict[str, Any], phase: str, ready: bo
 def test_a_failure_is_final_where_nothing_will_be_tried_again() -> None:
     nodes = {"n1": {"shows": ["web@1 failed"]}}
     machines = {"web": {"restart": {"policy": "never"}}}
-    given = {"nodes": nodes, "machines": machines, "placements": {"web@1": "n1"}}
-    assert status(snapshot(given)).final
+    before = snapshot({"nodes": nodes, "machines": machines, "placements": {"web@1": "n1"}})
+    assert not status(before).final  # it failed to start, say, and is tried again
+    report = before.seen["n1"].report
+    assert report is not None
+    ended = replace(report, machines=(replace(report.machines[0], final=True),))
+    assert status(replace(before, seen={"n1": Seen(NodeState.READY, ended)})).final
 
 
 def test_pending_with_the_reason_of_the_last_pass() -> None:
