@@ -10,7 +10,7 @@ import docker
 import libvirt
 import psutil
 
-from hyper.engines import ident, owner
+from hyper.engines import ident
 from tests.e2e.lab import Lab
 
 LIBVIRT = "qemu:///system"
@@ -38,7 +38,7 @@ class Engines:
     def containers(self, lab: Lab) -> list[dict[str, Any]]:
         """As `docker inspect` shows them, of this lab's cluster, running or not."""
         api = self.docker.api
-        label = {"label": f"iaas.cluster={owner(lab.cluster, lab.state)}"}
+        label = {"label": f"iaas.cluster={lab.cluster}"}
         found = []
         for item in api.containers(all=True, filters=label):
             try:

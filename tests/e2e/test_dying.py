@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import pytest
 
-from hyper.engines import owner
 from tests.e2e.cluster import Cluster
 from tests.e2e.documents import machine
 from tests.e2e.engines import Engines, qemu_pid
@@ -113,7 +112,7 @@ def starts(lab: Lab, engines: Engines, since: float, to: float) -> dict[str, lis
     """When each container of the lab was started, as Docker tells it; waits for the end."""
     found: dict[str, list[float]] = {}
     time.sleep(max(0.0, to - time.time()))
-    labels = {"label": f"iaas.cluster={owner(lab.cluster, lab.state)}", "event": "start"}
+    labels = {"label": f"iaas.cluster={lab.cluster}", "event": "start"}
     for event in engines.docker.events(since=since, until=to, filters=labels, decode=True):
         name = event["Actor"]["Attributes"]["iaas.name"]
         found.setdefault(name, []).append(event["timeNano"] / 1e9)

@@ -6,9 +6,11 @@ import signal
 import socket
 import statistics
 import subprocess
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
@@ -24,7 +26,7 @@ from hyper.core.model import Instance, Life, Target
 from hyper.drivers import DriverError, EngineDown, Refused, libvirt_connection, qemu_img
 from hyper.drivers.domain_xml import domain_uuid
 from hyper.drivers.libvirt import Libvirt
-from hyper.drivers.libvirt_connection import start_event_loop
+from hyper.drivers.libvirt_connection import Busy, start_event_loop
 from hyper.drivers.qemu_img import check_base, create_overlay
 from hyper.ports.nftables import Nftables
 from manifests.kinds.image import ImageFormat, MachineType
@@ -203,6 +205,75 @@ def test_two_agents_on_a_host_have_two_networks(node: Node) -> None:
             other.leave()
 
 
+# -- addresses
+
+
+def taken(driver: Libvirt) -> set[str]:
+    return {str(address) for address in driver.network._taken.values()}
+
+
+def undefine(node: Node, instance: Instance) -> None:
+    conn = node.raw()
+    conn.lookupByUUIDString(instance.handle).undefine()
+    conn.close()
+
+
+def test_the_address_of_a_vm_undefined_from_outside_is_free_once_it_is_removed(node: Node) -> None:
+    driver = node.driver()
+    lost, here = node.made(driver), node.made(driver)
+    undefine(node, lost)
+
+    driver.remove(lost.handle)
+
+    assert taken(driver) == {here.ip}
+
+
+def test_the_address_of_a_vm_undefined_from_outside_is_free_once_it_is_erased(node: Node) -> None:
+    driver = node.driver()
+    lost, here = node.made(driver), node.made(driver)
+    older, newer = (node.made(driver, uid=lost.uid, epoch=epoch) for epoch in (2, 4))
+    undefine(node, lost)
+    undefine(node, older)
+    for disk in node.disks.glob(f"{older.uid}.2.*"):
+        disk.unlink()
+
+    driver.erase(older.uid, older.epoch)
+    driver.erase(here.uid, here.epoch)
+    driver.erase(here.uid, 99)
+
+    assert taken(driver) == {here.ip, newer.ip}
+
+
+def test_the_address_of_a_vm_that_could_not_be_defined_is_free(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = node.driver()
+    with pytest.raises(Refused):
+        node.made(driver, cpus=Cpus(500))
+    with monkeypatch.context() as context:
+        context.setattr("hyper.drivers.libvirt.domain_xml", lambda *_, **__: "<domain/>")
+        with pytest.raises(DriverError):
+            node.made(driver)
+    assert taken(driver) == set()
+
+
+def test_an_address_is_kept_while_a_definition_may_have_arrived(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver, placement = node.driver(), node.placement()
+
+    def lose_it(*_: object) -> None:
+        raise EngineDown("libvirtd went away")
+
+    with monkeypatch.context() as context:
+        context.setattr(driver, "_refuse_stranger", lose_it)
+        with pytest.raises(EngineDown):
+            driver.create(placement, node.path)
+    (kept,) = taken(driver)
+
+    assert driver.create(placement, node.path).ip == kept
+
+
 # -- disks
 
 
@@ -343,6 +414,12 @@ def made_by(*arguments: str) -> Callable[[Path], None]:
     return make
 
 
+def snapshot(path: Path) -> None:
+    """What only the check of manifests.imageformat knows of."""
+    made_by("-f", "qcow2", "{path}", "1M")(path)
+    subprocess.run(["qemu-img", "snapshot", "-c", "s", str(path)], check=True)
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -350,16 +427,14 @@ def made_by(*arguments: str) -> Callable[[Path], None]:
         (made_by("-f", "qcow2", "-o", "data_file={other}", "{path}", "1M"), "another file"),
         (made_by("-f", "raw", "{path}", "1M"), "is not"),
         (made_by("-f", "vmdk", "{path}", "1M"), "is not"),
-        (lambda path: path.write_bytes(b"QFI\xfb"), "too short"),
-        (lambda path: path.write_bytes(b"QFI\xfb\0\0\0\3" + b"\0" * 12 + b"\xff" * 84), "broken"),
+        (lambda path: path.write_bytes(b"QFI\xfb"), "is not"),
         (
-            lambda path: path.write_bytes(
-                b"QFI\xfb\0\0\0\3" + bytes(15) + b"\x10" + bytes(48) + b"\xff" * 8 + bytes(24)
-            ),
-            "another file",
+            lambda path: path.write_bytes(b"QFI\xfb\0\0\0\3" + b"\0" * 12 + b"\xff" * 84),
+            "encrypted",
         ),
+        (lambda path: snapshot(path), "snapshots"),
     ],
-    ids=["backing", "data-file", "raw", "vmdk", "short", "broken", "features"],
+    ids=["backing", "data-file", "raw", "vmdk", "short", "broken", "snapshot"],
 )
 def test_a_base_that_leads_elsewhere_is_refused(
     tmp_path: Path, make: Callable[[Path], None], reason: str
@@ -367,6 +442,16 @@ def test_a_base_that_leads_elsewhere_is_refused(
     make(tmp_path / "base")
     with pytest.raises(Refused, match=reason):
         check_base(tmp_path / "base", ImageFormat.QCOW2)
+
+
+def test_no_vm_starts_from_a_container_image_or_from_nothing(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="cannot start from a docker-archive"):
+        check_base(tmp_path / "base", ImageFormat.DOCKER_ARCHIVE)
+    with pytest.raises(DriverError, match="cannot read the image"):
+        check_base(tmp_path / "base", ImageFormat.RAW)
+    (tmp_path / "base").touch()
+    with pytest.raises(Refused, match="is empty"):
+        check_base(tmp_path / "base", ImageFormat.RAW)
 
 
 def test_qemu_img_runs_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -529,3 +614,90 @@ def test_a_frozen_libvirtd_is_told_from_an_empty_one(
     while told.get(timeout=30) is not None:
         pass
     assert driver.observe().instances == (instance,)
+
+
+def test_a_watch_does_not_wait_for_a_frozen_libvirtd(daemon: Any, lonely: Node) -> None:
+    driver = lonely.driver()
+    told: SimpleQueue[str | None] = SimpleQueue()
+    daemon.send(signal.SIGSTOP)
+    try:
+        begin = time.monotonic()
+        driver.watch(told.put)
+        assert time.monotonic() - begin < 2
+    finally:
+        daemon.send(signal.SIGCONT)
+
+    assert told.get(timeout=30) is None
+    instance = lonely.made(driver)
+    while told.get(timeout=30) != instance.handle:
+        pass
+
+
+def test_whoever_replaces_a_dead_connection_tells_of_the_loss(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = node.driver()
+    told: SimpleQueue[str | None] = SimpleQueue()
+    monkeypatch.setattr("hyper.drivers.libvirt_watch.SETTLE", ())
+    driver.watch(told.put)
+    assert told.get(timeout=30) is None
+    dead = driver._connection._conn
+
+    with monkeypatch.context() as context:
+        alive = libvirt_connection._alive
+        context.setattr(libvirt_connection, "_alive", lambda conn: conn is not dead and alive(conn))
+        assert driver.observe().error == ""
+        assert told.get(timeout=30) is None
+
+    assert driver._connection._conn is not dead
+
+
+def test_a_frozen_qemu_is_stopped_within_its_grace(daemon: Any, lonely: Node) -> None:
+    driver = lonely.driver(grace=4)  # longer than from one press to the next
+    stopped, removed = lonely.running(driver), lonely.running(driver)
+    pids = [daemon.pid_of(each.name) for each in (stopped, removed)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            begin = time.monotonic()
+            done = pool.submit(driver.stop, stopped.handle)
+            try:
+                time.sleep(3)
+                pressing = [each.name for each in threading.enumerate()]
+                assert pressing.count("libvirt-power-button") == 1
+                done.result(timeout=40)  # libvirtd itself takes 10 s from SIGTERM to SIGKILL
+            finally:
+                if not done.done():
+                    os.kill(pids[0], signal.SIGKILL)
+            assert time.monotonic() - begin < 30
+        driver.remove(removed.handle)
+    finally:
+        for pid in filter(alive, pids):
+            os.kill(pid, signal.SIGKILL)
+
+    ended = seen(driver, stopped)
+    assert (ended.life, ended.clean, ended.ended) == (
+        Life.STOPPED,
+        False,
+        "stopped by the agent",
+    )
+    assert driver.inspect(removed.handle) is None
+    driver.start(stopped.handle)
+    assert lives(driver, stopped)
+
+
+def test_a_machine_that_a_call_of_somebody_else_holds_is_stopped_too(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a restart of the agent within the grace of a frozen qemu."""
+    driver = node.driver()
+    instance = node.running(driver)
+
+    def held(*_: object) -> None:
+        raise Busy("cannot acquire state change lock")
+
+    monkeypatch.setattr(driver, "_mark", held)
+    driver.stop(instance.handle)
+
+    assert seen(driver, instance).life is Life.STOPPED

@@ -215,6 +215,8 @@ class Oracle:
         grown: set[str] = set()
         for placed in snapshot.placements:
             key, mine = (placed.uid, placed.epoch), (placed.wire.memory, placed.wire.cpus)
+            if key in self.buried:
+                continue
             memory, cpus = used.get(placed.node, (0, 0))
             used[placed.node] = memory + mine[0], cpus + mine[1]
             given[key] = mine
