@@ -7,6 +7,7 @@ import secrets
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -132,7 +133,12 @@ def run(options: argparse.Namespace) -> None:
         workers,
         bind=lambda cluster: bind(drivers, engines.owner(cluster, options.state), runner),
     )
-    serve(runner, make_app(runner.exchange, token), options.listen)
+
+    def end() -> None:
+        images.closing.set()
+        runner.stop()
+
+    serve(runner, make_app(runner.exchange, token), options.listen, end)
     for driver in drivers.values():
         driver.close()
     if runner.restart:
@@ -160,8 +166,8 @@ def bind(drivers: dict[MachineType, Driver], owner: str, runner: Runner) -> None
         driver.watch(partial(runner.notify, type_))
 
 
-def serve(runner: Runner, app: Any, listen: tuple[str, int]) -> None:
-    """Serve until a signal; first the socket, so that "ready" is true when it is printed."""
+def serve(runner: Runner, app: Any, listen: tuple[str, int], end: Callable[[], None]) -> None:
+    """Serve until a signal calls `end`; first the socket, so that "ready" is true when printed."""
     from cheroot import wsgi
 
     # Whoever has no token must not get far: short patience, small headers, threads to spare.
@@ -170,7 +176,7 @@ def serve(runner: Runner, app: Any, listen: tuple[str, int]) -> None:
     server.prepare()
     web = threading.Thread(target=server.serve, name="web", daemon=True)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: threading.Thread(target=runner.stop).start())
+        signal.signal(number, lambda *_: threading.Thread(target=end).start())
     web.start()
     host_, port = server.bind_addr[:2]
     print(f"ready http://{host_}:{port}", flush=True)

@@ -77,12 +77,19 @@ def labs(engines: Engines) -> Iterator[Labs]:
 
 
 @pytest.fixture(scope="session")
-def small(engines: Engines, idle: Path) -> Iterator[Lab]:
-    """A lab with Docker alone, its node and the image `idle`. Tests remove what they apply to it."""
+def base(engines: Engines, idle: Path) -> Iterator[Lab]:
     with making(engines) as make:
         lab = make("docker")
         lab.apply(node(lab), image("idle", idle), name="base")
         yield lab
+
+
+@pytest.fixture
+def small(base: Lab) -> Iterator[Lab]:
+    """A lab with Docker alone, its node and the image `idle`. No test sees another's machines."""
+    yield base
+    if names := list(base.machines()):
+        base.ctl("delete", "machine", *names, "--approve", "--wait")
 
 
 @pytest.fixture(scope="session")

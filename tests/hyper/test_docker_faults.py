@@ -9,9 +9,11 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
+from docker.errors import StreamParseError
 
 from hyper.drivers import DriverError, EngineDown, docker
 from hyper.drivers.docker import Docker
+from hyper.drivers.docker_connection import plainly
 
 HANDLE = "f" * 64
 WHOLE = json.dumps({"status": "die", "Actor": {"ID": HANDLE}}).encode()
@@ -21,9 +23,21 @@ Answer = Callable[[BaseHTTPRequestHandler], object]
 def body(data: bytes) -> Answer:
     def answer(request: BaseHTTPRequestHandler) -> None:
         request.send_response(200)
-        request.send_header("Content-Type", "application/json")
+        request.send_header("Connection", "close")
         request.end_headers()
         request.wfile.write(data)
+
+    return answer
+
+
+def stream(data: bytes) -> Answer:
+    """In chunks, as dockerd tells events; the SDK reads them otherwise than a body."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Transfer-Encoding", "chunked")
+        request.end_headers()
+        request.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data))
 
     return answer
 
@@ -35,11 +49,13 @@ class Engine(socketserver.ThreadingUnixStreamServer):
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
-        self.streams = [body(WHOLE)]
+        self.streams = [stream(WHOLE)]
         self.other: Answer = lambda request: request.send_error(500)
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
             def address_string(self) -> str:
                 return "somebody"
 
@@ -84,11 +100,11 @@ def driver(engine: Engine) -> Iterator[Docker]:
 
 
 @pytest.mark.parametrize(
-    "stream",
+    "data",
     [b'{"status": "die", "Actor": {"ID": "ff', b"not JSON", b"{}", b'{"Actor": []}', b"[1]", b"7"],
 )
-def test_the_watch_outlives_a_stream_of(engine: Engine, driver: Docker, stream: bytes) -> None:
-    engine.streams.insert(0, body(stream))
+def test_the_watch_outlives_a_stream_of(engine: Engine, driver: Docker, data: bytes) -> None:
+    engine.streams.insert(0, stream(data))
     told: SimpleQueue[str | None] = SimpleQueue()
 
     driver.watch(told.put)
@@ -162,3 +178,8 @@ def test_an_engine_that_says_nothing_at_all_is_down(
     with pytest.raises(EngineDown):
         driver.inspect(HANDLE)
     done.set()
+
+
+def test_a_stream_that_breaks_off_means_that_the_engine_is_down() -> None:
+    with pytest.raises(EngineDown), plainly():
+        raise StreamParseError(ValueError("Unterminated string"))

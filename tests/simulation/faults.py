@@ -25,7 +25,7 @@ LIKELIHOOD = {
     "client answer lost": 0.15,
     "publishing failed": 0.1,
     "fetch failed": 0.1,
-    "slow look": 0.3,
+    "slow look": 0.5,
 }
 """Chance of each fault at each of its occasions, where a seed has that fault at all."""
 

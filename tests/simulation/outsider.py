@@ -25,7 +25,9 @@ class Outsider:
         self.strangers = 0
 
     def act(self, nodes: list[SimNode]) -> str:
-        node = self.rng.choice(nodes)
+        # Where a look is under way, a change is most likely to be missed.
+        watched = [node for node in nodes if node.slow]
+        node = self.rng.choice(watched if watched and self.rng.random() < 0.7 else nodes)
         engine = node.engines[self.rng.choice(list(MachineType))]
         if self.rng.random() < 0.1:
             return self._stranger(node, engine)
