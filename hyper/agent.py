@@ -92,6 +92,11 @@ class Agent:
     def assignment(self) -> Assignment | None:
         return self._ledger.entry.assignment
 
+    @property
+    def looked(self) -> bool:
+        """Whether the report tells of the engines, and not only that they were not asked yet."""
+        return self._views.looked()
+
     # What comes in.
 
     def exchange(self, request: Exchange) -> bool:

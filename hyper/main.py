@@ -173,7 +173,10 @@ def serve(runner: Runner, app: Any, listen: tuple[str, int], end: Callable[[], N
     # Whoever has no token must not get far: short patience, small headers, threads to spare.
     server = wsgi.Server(listen, app, numthreads=32, server_name="hyper", timeout=3)
     server.max_request_header_size, server.max_request_body_size = 16 * 1024, MAX_BODY
-    server.prepare()
+    try:
+        server.prepare()
+    except OSError:
+        raise OSError(f"cannot listen on {listen[0]}:{listen[1]}: is it in use already?") from None
     web = threading.Thread(target=server.serve, name="web", daemon=True)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: threading.Thread(target=end).start())

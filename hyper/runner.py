@@ -68,7 +68,7 @@ class Runner:
         mine = self._agent.assignment
         told = (report.boot, report.revision) != (request.boot, request.revision)
         current = mine is None or (report.node, report.generation) == (mine.node, mine.generation)
-        return told and current
+        return told and current and (mine is None or self._agent.looked)
 
     def _wait(self, mine: int, until: float, done: Callable[[], bool]) -> None:
         while not (done() or self._stopping or self._exchanges != mine):

@@ -94,7 +94,11 @@ async def run(options: argparse.Namespace) -> None:
     desk = Desk(cluster, library, new_uid=lambda: Uid(uuid.uuid4()), clock=time.time)
     deps = Deps(cluster=cluster, desk=desk, library=library, tokens=tokens)
     server = Server(make_app(deps), *options.listen, on_stop=deps.close)
-    server.start()
+    try:
+        server.start()
+    except OSError:
+        where = "{}:{}".format(*options.listen)
+        raise OSError(f"cannot listen on {where}: is it in use already?") from None
     address, port = server.address
     base = Assignment(
         cluster=store.cluster,

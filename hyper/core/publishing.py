@@ -63,6 +63,8 @@ class Publishing:
 
     def why_not(self, wanted: Publication) -> str:
         """Why some of these ports are not published; "" where all are."""
+        if self.published is None and not self._trouble.error:
+            return ""  # as the agent before this one left it, until we have asked
         published = self.published or {}
         missing = [port for port, target in wanted.items() if published.get(port) != target]
         if not missing:

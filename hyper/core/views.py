@@ -11,13 +11,15 @@ from hyper.core.model import Instance, View
 from manifests.kinds.image import MachineType
 from manifests.wire import Foreign
 
+NOT_YET = "not looked at yet"
+
 
 @dataclass(slots=True)
 class Engine:
     """One engine. `known` is false before the first full look and while it does not answer."""
 
     known: bool = False
-    error: str = "not looked at yet"
+    error: str = NOT_YET
     instances: dict[str, Instance] = field(default_factory=dict)
     tickets: dict[str, int] = field(default_factory=dict)
     foreign: tuple[Foreign, ...] = ()
@@ -55,6 +57,10 @@ class Views:
 
     def __init__(self, types: tuple[MachineType, ...]) -> None:
         self.engines = {type_: Engine() for type_ in types}
+
+    def looked(self) -> bool:
+        """Whether every engine has been asked once, with whatever result."""
+        return all(engine.error != NOT_YET for engine in self.engines.values())
 
     def instances(self) -> Iterator[Instance]:
         """Instances of the engines that answer."""

@@ -158,6 +158,12 @@ async def _read(address: str, answer: httpx.Response) -> bytes:
 
 
 def _why(error: Exception) -> str:
+    """What the operating system said, where it said anything: the layers above hide it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
     return str(error) or type(error).__name__
 
 

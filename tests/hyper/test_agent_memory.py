@@ -72,3 +72,27 @@ def test_a_stop_that_never_happened_leaves_the_restart_policy_its_say(tmp_path: 
     node.settle()
     found = node.machine()
     assert (found.phase, found.final) == (Phase.STOPPED, True)
+
+
+def test_a_machine_that_cannot_be_started_is_deleted_at_once(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    node.engine.fault = lambda call: OSError(call) if call == "start" else None
+    node.told(assignment(placement()))
+    for _ in range(5):
+        node.later(60)
+    node.engine.fault = None
+    node.told(assignment(generation=2, leaving=[("web", 1)]))
+    assert node.report.machines == ()
+
+
+def test_a_vm_that_runs_when_the_agent_starts_runs(tmp_path: Path) -> None:
+    node = Node(tmp_path, LIBVIRT)
+    node.told(assignment(placement("vm", type=LIBVIRT, ports=(port("8080:80"),))))
+    node.boot()
+    phases = set()
+    while steps := node.tick():
+        phases |= {item.phase for item in node.report.machines}
+        for step in steps:
+            node.perform(step)
+    assert phases <= {Phase.RUNNING}
+    assert node.machine("vm").phase is Phase.RUNNING
