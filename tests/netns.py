@@ -54,6 +54,13 @@ class Host:
             raise error[0]
         return result[0]
 
+    def sysctl(self, name: str, value: str = "") -> str:
+        """Set `net.ipv4...` there, or read it. A bare Debian has no sysctl program."""
+        path = Path("/proc/sys", *name.split("."))
+        if value:
+            self.do(path.write_text, value)
+        return self.do(path.read_text).strip()
+
     def open_socket(self, kind: int = socket.SOCK_STREAM) -> socket.socket:
         made = self.do(socket.socket, socket.AF_INET, kind)
         made.settimeout(5)

@@ -95,7 +95,7 @@ class OnNode:
 @pytest.fixture
 def site() -> Iterator[Site]:
     with hosts(4) as (node, other, *guests), ExitStack() as stack:
-        node.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        node.sysctl("net.ipv4.ip_forward", "1")
         link(node, "eth0", other, "eth0")
         node.ip("address", "add", f"{NODE}/24", "dev", "eth0")
         other.ip("address", "add", f"{OTHER}/24", "dev", "eth0")
@@ -150,7 +150,7 @@ def test_a_published_port_answers_vms(site: Site, port: Port, address: str, filt
     """With Docker on the node bridged packets pass the rules too (br_netfilter). A bridge returns
     nothing to the port it came from, so that a VM then does not reach itself this way."""
     if Path("/proc/sys/net/bridge").exists():
-        site.node.run("sysctl", "-qw", f"net.bridge.bridge-nf-call-iptables={int(filtered)}")
+        site.node.sysctl("net.bridge.bridge-nf-call-iptables", str(int(filtered)))
     site.publisher().publish(both())
 
     assert site.ask(site.guests[1], address, port).startswith("guest0 ")
@@ -338,7 +338,7 @@ def test_what_somebody_breaks_is_mended(site: Site, damage: tuple[str, ...]) -> 
 def test_a_bridge_made_anew_is_reached_from_localhost(site: Site) -> None:
     publisher = site.publisher()
     publisher.publish(both())
-    site.node.run("sysctl", "-qw", f"net.ipv4.conf.{BRIDGE}.route_localnet=0")
+    site.node.sysctl(f"net.ipv4.conf.{BRIDGE}.route_localnet", "0")
 
     publisher.publish(both())
 
@@ -351,7 +351,7 @@ def test_a_vm_does_not_reach_what_listens_on_the_nodes_localhost(site: Site) -> 
     guest = site.guests[1]
     guest.ip("link", "set", "lo", "down")
     guest.ip("address", "flush", "dev", "lo")
-    guest.run("sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1")
+    guest.sysctl("net.ipv4.conf.all.route_localnet", "1")
     guest.ip("route", "add", "127.0.0.1", "via", GATEWAY, "src", GUESTS[1])
     with site.node.open_socket() as secret:
         secret.bind(("127.0.0.1", 9999))
@@ -382,7 +382,7 @@ def test_close_leaves_no_trace(site: Site) -> None:
             exchange(client)
     assert site.rules() == before
     setting = f"net.ipv4.conf.{BRIDGE}.route_localnet"
-    assert site.node.run("sysctl", "-n", setting).strip() == "0"
+    assert site.node.sysctl(setting) == "0"
 
 
 def test_ten_thousand_ports(site: Site) -> None:
