@@ -212,6 +212,8 @@ class Agent:
         step, phase = self._busy[uid]
         assert isinstance(step, MACHINE_STEPS)
         epoch = step.placement.epoch if isinstance(step, Create) else getattr(step, "epoch", 0)
+        if phase is Phase.RUNNING and not (instance and instance.life is Life.RUNNING):
+            phase = Phase.STARTING  # it ended or vanished while the step is at work
         return say(step.uid, epoch, phase, step.reason, instance, self._restarts(uid))
 
     def _restarts(self, uid: str) -> int:

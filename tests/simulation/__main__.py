@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
-from tests.simulation import bugs
+from tests.simulation import bugs, documents
 from tests.simulation.run import Result, simulate
 
 MOST_SHOWN = 20
@@ -86,6 +86,7 @@ def results(seeds: range, jobs: int) -> Iterator[Result]:
     if jobs == 1:
         yield from map(simulate, seeds)
         return
+    documents.library()  # one for all: processes of a pool end without tidying up
     with multiprocessing.get_context("fork").Pool(jobs) as pool:
         yield from pool.imap(simulate, seeds, chunksize=4)
 

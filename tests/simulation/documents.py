@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
 import hashlib
 import io
 import random
+import shutil
 import tarfile
 import tempfile
 from functools import cache
@@ -28,6 +30,7 @@ def library() -> Library:
     """The bytes of all images; never changed, so shared by all runs of this process."""
     shm = Path("/dev/shm")
     root = Path(tempfile.mkdtemp(prefix="simulation-", dir=shm if shm.is_dir() else None))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
     made = Library(root, reserve=0)
     for data in (*blobs("docker"), *blobs("libvirt")):
         made.path(digest(data)).write_bytes(data)
