@@ -60,11 +60,15 @@ def known_only(snapshot: Snapshot, plan: Plan, before: Before) -> Iterator[str]:
             yield f"{op}: its placement is named twice"
         done.add(key)
         placed = before.get(key)
-        late = isinstance(op, Retire) and snapshot.gone.get((node, op.uid)) == op.epoch
+        late = isinstance(op, Retire) and _late(snapshot, op)
         if not late and (placed is None or placed.node != node):
             yield f"{op}: there is no such placement"
         elif placed and (placed.stage is Stage.LEAVING) is not isinstance(op, Release):
             yield f"{op}: its placement is {placed.stage}"
+
+
+def _late(snapshot: Snapshot, op: Retire) -> bool:
+    return snapshot.gone.get((op.gone_on or op.node, op.uid)) == op.epoch
 
 
 def ports_unique(snapshot: Snapshot, plan: Plan, before: Before) -> Iterator[str]:

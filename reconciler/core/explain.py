@@ -65,7 +65,7 @@ def _lines(after: Snapshot, changes: tuple[Change, ...], plan: Plan) -> Iterator
 def _replaces(after: Snapshot, op: Retire) -> bool:
     """Whether the machine goes on elsewhere: it was neither deleted before, nor is it a late one."""
     item = after.get("Machine", op.name)
-    late = after.gone.get((op.node, op.uid)) == op.epoch
+    late = after.gone.get((op.gone_on or op.node, op.uid)) == op.epoch
     return item is not None and not item.deleting and not late
 
 

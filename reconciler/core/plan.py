@@ -37,13 +37,18 @@ class Update:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retire:
-    """Order the node to remove a placement; ports and capacity stay taken until it confirms."""
+    """Order the node to remove a placement; ports and capacity stay taken until it confirms.
+
+    `gone_on`: of an instance that appears late, the node on which its placement was gone; another
+    than `node` where that host has been given a new name since.
+    """
 
     name: Name
     uid: Uid
     epoch: int
     node: Name
     reason: str
+    gone_on: Name | None = None
 
     def __str__(self) -> str:
         return f"retire {self.name}@{self.epoch} on {self.node}: {self.reason}"

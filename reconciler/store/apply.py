@@ -86,14 +86,16 @@ def update(work: Work, op: Update) -> None:
 
 
 def retire(work: Work, op: Retire) -> None:
-    """An active one keeps its place and its ports; one that was gone comes back without ports."""
+    """An active one keeps its place and its ports; one that was gone comes back without ports, on
+    the node where it appeared."""
     key = (op.uid, op.epoch)
     row = {"stage": Stage.LEAVING, "generation": work.generations[op.node]}
     active = PlacementRow.update(row).where(_at(key, op.node, Stage.ACTIVE))
     if not work.database.run(active):
-        row["since"] = work.revision
-        work.one(PlacementRow.update(row).where(_at(key, op.node, Stage.GONE)), op)
-        work.touched.gone.add((op.node, op.uid))
+        origin = op.gone_on or op.node
+        row |= {"since": work.revision, "node": op.node}
+        work.one(PlacementRow.update(row).where(_at(key, origin, Stage.GONE)), op)
+        work.touched.gone |= {(op.node, op.uid), (origin, op.uid)}
     work.touched.placements.add(key)
 
 

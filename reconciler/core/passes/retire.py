@@ -3,7 +3,7 @@
 from manifests.change import Effect, strongest
 from manifests.scalars import Name
 from manifests.wire import MachineReport
-from reconciler.core.model import Object, Placed, Stage
+from reconciler.core.model import Object, Placed, Snapshot, Stage
 from reconciler.core.passes.draft import Draft, changes_of, demand_of
 from reconciler.core.plan import Retire
 from reconciler.core.scheduling.place import choose
@@ -56,11 +56,11 @@ def _if_placeable(draft: Draft, machine: Object, placed: Placed, reason: str) ->
 
 
 def _retire_late(draft: Draft, node: str, machine: MachineReport) -> None:
-    epoch = draft.snapshot.gone.get((node, machine.uid), 0)
     known = draft.placed.get(machine.uid)
-    if machine.epoch > epoch or (known is not None and known.node == node):
+    if (known is not None and known.node == node) or machine.uid in draft.late:
         return
-    if machine.uid in draft.late:
+    origin, epoch = _gone(draft.snapshot, node, machine)
+    if machine.epoch > epoch:
         return
     item = draft.machines.get(machine.uid)
     draft.late[machine.uid] = node
@@ -71,5 +71,21 @@ def _retire_late(draft: Draft, node: str, machine: MachineReport) -> None:
             epoch=epoch,
             node=Name(node),
             reason="it appeared after it was removed",
+            gone_on=Name(origin),
         )
     )
+
+
+def _gone(snapshot: Snapshot, node: str, machine: MachineReport) -> tuple[str, int]:
+    """(where, up to which epoch) the machine is known to be gone: on this node, or on one that is
+    no more and whose host may be this one under another name."""
+    here = snapshot.gone.get((node, machine.uid), 0)
+    if machine.epoch <= here:
+        return node, here
+    former = [
+        (epoch, name)
+        for (name, uid), epoch in snapshot.gone.items()
+        if uid == machine.uid and snapshot.get("Node", name) is None
+    ]
+    epoch, name = max(former, default=(0, node))
+    return name, epoch
