@@ -12,7 +12,7 @@ from tests.simulation.__main__ import REPLAY, results
 from tests.simulation.run import simulate
 
 ROOT = Path(__file__).parents[2]
-SEEDS = 120
+SEEDS = 240
 MOST_SEEDS = 1500
 """So many seeds a deliberate bug may hide from."""
 
