@@ -220,12 +220,17 @@ def _image_faults(library: Library, spec: ImageSpec) -> Iterator[Fault]:
         yield Fault(("spec", "format"), f"the file {error}", "declare the format it has")
 
 
+def _stopping(plan: Plan) -> bool:
+    return any(wait.stops for wait in plan.waits)
+
+
 def _preview(snapshot: Snapshot, merge: Merge) -> Outcome:
     after = apply_changes(snapshot, merge.changes)
     plan = reconcile(after)
-    lines = plan_lines(after, merge.changes, plan)
     # What would be stopped anyway is not this submission's doing; seldom worth finding out.
-    held = brake(snapshot, Plan(), plan) and brake(snapshot, reconcile(snapshot), plan)
+    without = reconcile(snapshot) if brake(snapshot, Plan(), plan) or _stopping(plan) else Plan()
+    lines = plan_lines(after, merge.changes, plan, without)
+    held = brake(snapshot, without, plan)
     return Outcome(
         revision=snapshot.revision,
         lines=lines,

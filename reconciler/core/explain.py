@@ -6,10 +6,13 @@ from enum import StrEnum
 
 from manifests.change import Effect, FieldChange, strongest
 from manifests.codec import camel, dump
+from manifests.scalars import Uid
 from reconciler.core.desired import Change
 from reconciler.core.model import Key, Object, Placed, Snapshot, newest
 from reconciler.core.passes.draft import changes_of
 from reconciler.core.plan import Place, Plan, Retire
+
+EMPTY = Plan()
 
 
 class Action(StrEnum):
@@ -38,12 +41,18 @@ class PlanLine:
     changes: tuple[FieldChange, ...] = ()
 
 
-def plan_lines(after: Snapshot, changes: Iterable[Change], plan: Plan) -> tuple[PlanLine, ...]:
-    """The lines of a submission. `after` is the snapshot with `changes` merged in, `plan` its plan."""
-    return tuple(_lines(after, tuple(changes), plan))
+def plan_lines(
+    after: Snapshot, changes: Iterable[Change], plan: Plan, before: Plan = EMPTY
+) -> tuple[PlanLine, ...]:
+    """The lines of a submission. `after` is the snapshot with `changes` merged in, `plan` its plan;
+    `before` is the plan without it: what waits in that one is not the submission's doing."""
+    known = {wait.stops for wait in before.waits if wait.stops}
+    return tuple(_lines(after, tuple(changes), plan, known))
 
 
-def _lines(after: Snapshot, changes: tuple[Change, ...], plan: Plan) -> Iterator[PlanLine]:
+def _lines(
+    after: Snapshot, changes: tuple[Change, ...], plan: Plan, known: set[Uid]
+) -> Iterator[PlanLine]:
     reasons = _reasons(plan)
     placed = newest(after.placements)
     named: set[Key] = set()
@@ -56,7 +65,7 @@ def _lines(after: Snapshot, changes: tuple[Change, ...], plan: Plan) -> Iterator
             reason = op.reason.removeprefix("replace: ")
             yield PlanLine(action=Action.REPLACE, kind="Machine", name=op.name, reason=reason)
     for wait in plan.waits:
-        if wait.stops and (wait.kind, wait.name) not in named:
+        if wait.stops and wait.stops not in known and (wait.kind, wait.name) not in named:
             yield PlanLine(
                 action=Action.REPLACE, kind=wait.kind, name=wait.name, reason=wait.reason
             )

@@ -116,6 +116,24 @@ def test_to_be_replaced_but_there_is_no_place() -> None:
     assert line.startswith("replace Machine web: cannot be replaced: node n9 does not exist | ")
 
 
+def test_what_waited_before_is_not_the_submissions_doing() -> None:
+    """A machine whose replacement has no place is named by what caused it, and only by that."""
+    stuck: Data = {
+        "nodes": {"n1": {"spec": {"capacity": {"memory": "512Mi"}}}, "n2": {}},
+        "images": {"app": {"bytes": "new"}, "other": {}},
+        "machines": {"web": {"node": "n1", "memory": "1Gi"}},
+        "placements": {"web@1": {"node": "n1", "bytes": "old", "was": {"memory": "256Mi"}}},
+    }
+    before = snapshot(stuck)
+    assert any(wait.stops for wait in reconcile(before).waits)
+    other = machine("new", image="other").manifest
+    result = merge(before, [other], source="test", prune=False, new_uid=lambda: Uid("u"), now=0)
+    after = apply_changes(before, result.changes)
+    lines = plan_lines(after, result.changes, reconcile(after), reconcile(before))
+    assert [line.name for line in lines] == ["new"]
+    assert "web" in [line.name for line in plan_lines(after, (), reconcile(after))]
+
+
 def test_changed_before_it_was_ever_placed() -> None:
     given: Data = {"nodes": {"n1": {"silent": True}}, "machines": {"web": {}}}
     assert applied(given, machine("web", memory="1Gi").manifest) == [
