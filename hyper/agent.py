@@ -8,7 +8,7 @@ without.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from hyper.core.admission import admit, changed_roles, halted_under, roles_of
+from hyper.core.admission import Refusal, admit, changed_roles, halted_under, roles_of
 from hyper.core.backoff import FRESH, History, failed, forgiven, seen, started
 from hyper.core.converge import Case, Decision, bury, decide, erase
 from hyper.core.looking import AGAIN, ANYWAY, Looking
@@ -48,6 +48,9 @@ from manifests.wire import (
     Tombstone,
 )
 
+DESERTED = 30.0
+"""Seconds without a word of its own controller after which an agent without machines may go to
+another cluster: two controllers that know one agent shall not take it from one another by turns."""
 WRITE_AGAIN = 1.0
 """Seconds until the ledger is written again that could not be."""
 
@@ -74,6 +77,7 @@ class Agent:
         self._history: dict[str, History] = {}
         self._busy: dict[object, tuple[Step, Phase]] = {}
         self._erased: set[Tombstone] = set()
+        self._heard: float | None = None
         self._shelf = Shelf()
         self._publishing = Publishing()
         self._served = tuple(type_ for type_ in usable if not engines[type_].native_ports)
@@ -99,10 +103,16 @@ class Agent:
 
     # What comes in.
 
-    def exchange(self, request: Exchange) -> bool:
+    def exchange(self, request: Exchange, now: float = 0.0) -> bool:
         """Take a controller's word; True if the assignment is new. Raises Refusal."""
-        before = self.assignment
-        taken = admit(request, before, vacant=self._vacant())
+        before, vacant = self.assignment, self._vacant()
+        if self._heard is None:
+            self._heard = now
+        stranger = before is not None and request.cluster != before.cluster
+        if stranger and vacant and now - self._heard < DESERTED:
+            raise Refusal("cluster", "this agent is of another cluster, and hears from it")
+        taken = admit(request, before, vacant=vacant)
+        self._heard = now
         if taken is None or taken == before:
             return False
         self._ledger.save(

@@ -51,7 +51,7 @@ class Runner:
         A newer exchange makes an older one answer at once. Raises Refusal, LedgerError.
         """
         with self._changed:
-            if self._agent.exchange(request):
+            if self._agent.exchange(request, time.monotonic()):
                 self._dirty = True
             self._exchanges += 1
             mine = self._exchanges

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from hyper.agent import DESERTED
 from hyper.core.admission import Refusal
 from hyper.core.shelf import KEPT
 from hyper.core.steps import Create
@@ -290,5 +291,7 @@ def test_another_cluster_or_name_only_once_it_is_vacant(running: Node) -> None:
     with pytest.raises(Refusal):
         running.agent.exchange(exchange(theirs))
     running.told(assignment(generation=2, leaving=[("web", 1)]))
-    assert running.agent.exchange(exchange(theirs))
+    with pytest.raises(Refusal, match="and hears from it"):
+        running.agent.exchange(exchange(theirs), DESERTED - 1)
+    assert running.agent.exchange(exchange(theirs), DESERTED)
     assert running.agent.assignment == theirs

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hyper.agent import DESERTED
 from hyper.core.admission import Refusal
 from hyper.drivers.simulated import down
 from manifests.wire import MachineReport, Phase, Report
@@ -153,6 +154,9 @@ def test_another_cluster_means_a_new_start(station: Station, up: Report) -> None
         exchange(assignment(generation=2, leaving=[("web", 1)]), wait=LONG)
     )
     station.until(lambda it: machine(it) is None, report)
+    heard = station.runner._agent._heard
+    assert heard is not None
+    station.runner._agent._heard = heard - DESERTED  # as if its controller had been silent so long
     station.runner.exchange(exchange(assignment(cluster=OTHER)))
     station.running.result(SOON)
     assert station.runner.restart
