@@ -24,9 +24,9 @@ STOPPING = 32
 """Stops mostly wait for the machine to end, so many may wait at once."""
 ENDING = 10.0
 """Seconds that steps under way get to end when the agent is told to."""
-CALM = 0.05
-"""Seconds between two answers to the controller: in a burst of changes it gets every twentieth of a
-second the newest, the first at once."""
+BURST, CALM = 12.0, 0.2
+"""So many answers go to the controller at once; in a longer burst of changes it gets the newest state
+every so many seconds. Each costs work on both sides, which the engines need just then."""
 
 
 class Runner:
@@ -41,7 +41,7 @@ class Runner:
         self._stopping = False
         self.restart = False
         self._exchanges = 0
-        self._answered = 0.0
+        self._answers, self._counted = BURST, 0.0
         self._at_work = 0
         self._pools: dict[object, ThreadPoolExecutor] = {}
 
@@ -58,10 +58,17 @@ class Runner:
             self._changed.notify_all()
             until = time.monotonic() + min(max(request.wait, 0), 30)
             self._wait(mine, until, lambda: self._news(request))
-            calm = min(self._answered + CALM, until)
-            self._wait(mine, calm, lambda: False)
-            self._answered = time.monotonic()
+            self._wait(mine, min(self._calm_at(), until), lambda: False)
+            if self._exchanges == mine:
+                self._answers -= 1
             return self._agent.report
+
+    def _calm_at(self) -> float:
+        """When the next answer may go out; a quiet time earns answers that may go at once."""
+        now = time.monotonic()
+        self._answers = min(BURST, self._answers + (now - self._counted) / CALM)
+        self._counted = now
+        return now + max(1 - self._answers, 0) * CALM
 
     def _news(self, request: Exchange) -> bool:
         report = self._agent.report
@@ -107,7 +114,6 @@ class Runner:
         before = self._agent.report
         steps, wake_at = self._agent.tick(time.monotonic(), time.time())
         for step in steps:
-            self._at_work += 1
             self._pool(step).submit(self._carry_out, step)
         if self._agent.report is not before:
             self._changed.notify_all()
@@ -125,6 +131,8 @@ class Runner:
         return bool(self._bound) and not self._stopping
 
     def _carry_out(self, step: Step) -> None:
+        with self._changed:
+            self._at_work += 1
         try:
             self._perform(step)
         finally:
