@@ -14,6 +14,7 @@ CONTROL = [
     "httpx2>=2.16,<3",
     "click>=8.4,<9",
     "rich>=15,<16",
+    "dulwich>=1.2,<2",
 ]
 NODE = [
     "docker>=7.2,<8",
@@ -45,6 +46,8 @@ setup(
             "pytest-xdist>=3.8,<4",
             "hypothesis>=6.170,<7",
             "psutil>=7.2,<8",
+            "schemathesis>=4.32,<5",
+            "trustme>=1.2,<2",
             "types-PyYAML",
             "types-jsonschema",
             "types-docker",

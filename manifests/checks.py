@@ -7,7 +7,7 @@ and what needs the cluster's state (capacity, ports in use, images that are stor
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from manifests.kinds import Manifest
-from manifests.kinds.image import FORMATS, ImageSpec, MachineType
+from manifests.kinds.image import FORMATS, ImageFormat, ImageSpec, MachineType
 from manifests.kinds.machine import MachineSpec
 from manifests.problem import Fault, shown
 from manifests.scalars import Memory, Name, Protocol
@@ -25,7 +25,7 @@ def spec_faults(spec: object) -> tuple[Fault, ...]:
     if isinstance(spec, MachineSpec):
         return (*_ports_twice(spec), *unfit(spec, spec.type))
     if isinstance(spec, ImageSpec):
-        return tuple(_wrong_format(spec))
+        return (*_wrong_format(spec), *_sources(spec))
     return ()
 
 
@@ -66,6 +66,26 @@ def _wrong_format(spec: ImageSpec) -> Iterator[Fault]:
         fitting = " or ".join(FORMATS[spec.type])
         message = f"{spec.type} machines do not start from {spec.format}"
         yield Fault(("spec", "format"), message, f"write {fitting}")
+
+
+def _sources(spec: ImageSpec) -> Iterator[Fault]:
+    """One place to get the bytes from, and their digest where they come over the network."""
+    named = [name for name in ("file", "url", "registry") if getattr(spec, name) is not None]
+    for name in named[1:]:
+        yield Fault(("spec", name), f"the bytes come from {named[0]} already", f"remove {name}")
+    if spec.url is not None and spec.sha256 is None:
+        yield Fault(("spec", "sha256"), "missing: url needs it", "sha256sum FILE prints it")
+    if spec.registry is None:
+        if spec.format is ImageFormat.REGISTRY:
+            yield Fault(("spec", "registry"), "missing", "write NAME[:TAG]@sha256:DIGEST")
+        return
+    if spec.type is not MachineType.DOCKER:
+        message = f"{spec.type} machines do not start from a registry's images"
+        yield Fault(("spec", "registry"), message, "use file or url")
+    if spec.sha256 is not None:
+        yield Fault(("spec", "sha256"), "the reference has the digest already", "remove sha256")
+    if spec.format not in (None, ImageFormat.REGISTRY):
+        yield Fault(("spec", "format"), f"a registry has no {spec.format}", "remove format")
 
 
 def _named_twice(manifests: Sequence[Manifest]) -> Iterator[SetFault]:

@@ -185,3 +185,73 @@ class Address(str):
 
     def to_json(self) -> str:
         return str(self)
+
+
+class HttpsUrl(str):
+    """Where bytes are fetched from: https, a host, no user or password, no fragment."""
+
+    __slots__ = ()
+    SCHEMA: ClassVar[dict[str, Any]] = {
+        "type": "string",
+        "maxLength": 2048,
+        "pattern": r"^https://[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?(:[1-9][0-9]{0,4})?/[!$&-;=?-Z_a-z~%]*$",
+        "description": "https://HOST/PATH, without user, password and fragment",
+        "examples": [
+            "https://cloud.debian.org/images/cloud/bookworm/latest/debian-12-nocloud-amd64.qcow2"
+        ],
+    }
+
+    @classmethod
+    def from_json(cls, data: Any) -> Self:
+        if (
+            not isinstance(data, str)
+            or len(data) > cls.SCHEMA["maxLength"]
+            or not re.fullmatch(cls.SCHEMA["pattern"][1:-1], data)
+        ):
+            raise ValueError("not an address to fetch from; write https://HOST/PATH")
+        return cls(data)
+
+    def to_json(self) -> str:
+        return str(self)
+
+
+class RegistryReference(str):
+    """An image in a registry, pinned: `[HOST[:PORT]/]NAME[:TAG]@sha256:DIGEST`. The tag is for people."""
+
+    __slots__ = ()
+    SCHEMA: ClassVar[dict[str, Any]] = {
+        "type": "string",
+        "maxLength": 512,
+        "pattern": "^([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?(:[1-9][0-9]{0,4})?/)?"
+        "[a-z0-9]+([._-]{1,2}[a-z0-9]+)*(/[a-z0-9]+([._-]{1,2}[a-z0-9]+)*)*"
+        "(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?@sha256:[0-9a-f]{64}$",
+        "description": "NAME[:TAG]@sha256:DIGEST; `docker pull NAME` prints the digest",
+        "examples": ["docker.io/library/nginx:1.27@sha256:" + "0" * 64],
+    }
+
+    @classmethod
+    def from_json(cls, data: Any) -> Self:
+        if (
+            not isinstance(data, str)
+            or len(data) > cls.SCHEMA["maxLength"]
+            or not re.fullmatch(cls.SCHEMA["pattern"][1:-1], data)
+        ):
+            raise ValueError(
+                f"{data!r} does not pin an image of a registry; write NAME[:TAG]@sha256:DIGEST"
+                " (`docker pull NAME` prints the digest)"
+            )
+        return cls(data)
+
+    @property
+    def digest(self) -> Sha256:
+        return Sha256(self.rpartition("@sha256:")[2])
+
+    @property
+    def repository(self) -> str:
+        """What Docker is asked for, without the tag: the digest alone decides."""
+        name = self.rpartition("@")[0]
+        head, slash, last = name.rpartition("/")
+        return head + slash + last.partition(":")[0]
+
+    def to_json(self) -> str:
+        return str(self)

@@ -11,18 +11,24 @@ from enum import StrEnum
 
 from manifests.kinds.image import ImageFormat, MachineType
 from manifests.kinds.machine import PowerState, RestartPolicy
-from manifests.scalars import Cpus, Memory, Name, Port, Sha256, Uid
+from manifests.kinds.node import PublisherKind
+from manifests.scalars import Cpus, Memory, Name, Port, Protocol, Sha256, Uid
 
 PROTOCOL = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRef:
-    """The bytes to start from: identity by digest, format declared, size in bytes."""
+    """The bytes to start from: identity by digest, format declared, size in bytes.
+
+    With `repository` the node's engine pulls them from that registry, by the same digest (its
+    manifest's); the size is not known then.
+    """
 
     sha256: Sha256
     format: ImageFormat
     size: int
+    repository: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +78,7 @@ class Assignment:
     generation: int
     images_url: str = ""
     images_token: str = ""
+    publisher: PublisherKind = PublisherKind.NFTABLES
     run: tuple[Placement, ...] = ()
     leaving: tuple[Tombstone, ...] = ()
 
@@ -138,10 +145,40 @@ class DriverReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Foreign:
-    """A container or domain on the node that is not ours: reported, never touched."""
+    """A container or domain on the node that is not ours: reported, never touched.
+
+    `ports` are those of the node that it has published, `NUMBER/PROTOCOL`.
+    """
 
     type: MachineType
     name: str
+    ports: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """A program of the node, not a machine of ours, that has a port. `process`: its name, if known."""
+
+    protocol: Protocol
+    port: int
+    process: str = ""
+
+
+class ImagePhase(StrEnum):
+    FETCHING = "fetching"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageReport:
+    """One image on the node. `done` of `size` bytes are here; `reason` is a sentence."""
+
+    sha256: Sha256
+    phase: ImagePhase
+    done: int = 0
+    size: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,3 +199,5 @@ class Report:
     drivers: tuple[DriverReport, ...] = ()
     machines: tuple[MachineReport, ...] = ()
     foreign: tuple[Foreign, ...] = ()
+    listeners: tuple[Listener, ...] = ()
+    images: tuple[ImageReport, ...] = ()

@@ -107,7 +107,7 @@ class _Viewer:
             "type": spec.type,
             "format": spec.resolved_format,
             "size": item.size,
-            "sha256": spec.sha256,
+            "sha256": spec.digest,
             "state": "deleting" if item.deleting else "ready",
             "reason": self.snapshot.waits.get(item.key, ""),
             "ready": not item.deleting,

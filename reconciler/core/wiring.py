@@ -12,7 +12,12 @@ from reconciler.core.model import Object, Snapshot, Stage
 def image_ref(image: Object) -> ImageRef:
     """The bytes of an Image; an applied one always has its digest."""
     spec = image.image
-    return ImageRef(sha256=spec.sha256 or Sha256(), format=spec.resolved_format, size=image.size)
+    return ImageRef(
+        sha256=spec.digest or Sha256(),
+        format=spec.resolved_format,
+        size=image.size,
+        repository=spec.registry.repository if spec.registry else "",
+    )
 
 
 def machine_type(machine: Object, image: Object) -> MachineType:
