@@ -8,7 +8,6 @@ import sys
 import time
 import uuid
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import Any
 
 from manifests.scalars import Name, Uid
@@ -22,6 +21,7 @@ from reconciler.cluster import Cluster
 from reconciler.fleet import Fleet
 from reconciler.images import Library
 from reconciler.loop import Loop
+from reconciler.options import parse
 from reconciler.signal import Signal
 from reconciler.store import Store, StoreError
 from reconciler.submit import Desk, Refused
@@ -29,15 +29,6 @@ from reconciler.submit import Desk, Refused
 log = logging.getLogger("reconciler")
 
 TIDY_SECONDS = 3600
-
-HELP = """\
-The control plane: keeps what shall exist, decides, and brings decisions to the agents. Ending it
-stops no machine: the agents keep running what they run.
-
-example:
-  iaas-reconciler --listen 127.0.0.1:7700 --state /var/lib/iaas/reconciler
-  iaasctl apply -f cluster.yaml --wait
-"""
 
 
 def main() -> None:
@@ -51,37 +42,6 @@ def main() -> None:
         asyncio.run(run(options))
     except (StoreError, TokenError, OSError) as error:
         sys.exit(f"iaas-reconciler: {error}")
-
-
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="iaas-reconciler",
-        description=HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--listen", type=_address, default="127.0.0.1:7700", metavar="ADDR:PORT", help="%(default)s"
-    )
-    parser.add_argument(
-        "--state", type=Path, default="/var/lib/iaas/reconciler", metavar="DIR", help="%(default)s"
-    )
-    parser.add_argument(
-        "--agent-token-file",
-        type=Path,
-        default="/var/lib/iaas/agent.token",
-        metavar="FILE",
-        help="the secret shared with the agents, made if there is none (%(default)s)",
-    )
-    return parser.parse_args()
-
-
-def _address(text: str) -> tuple[str, int]:
-    address, _, port = text.rpartition(":")
-    if not address or not port.isdecimal() or not 0 <= int(port) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not ADDR:PORT")
-    if address not in ("127.0.0.1", "localhost", "[::1]"):
-        raise argparse.ArgumentTypeError("only loopback addresses until TLS is set up")
-    return address.strip("[]"), int(port)
 
 
 async def run(options: argparse.Namespace) -> None:

@@ -1,0 +1,52 @@
+"""The command line of `iaas-reconciler`. Here: what can be said, and that it is well said; not what is done."""
+
+import argparse
+from pathlib import Path
+
+HELP = """\
+The control plane: keeps what shall exist, decides, and brings decisions to the agents. Ending it
+stops no machine: the agents keep running what they run.
+
+example:
+  iaas-reconciler --listen 127.0.0.1:7700 --state /var/lib/iaas/reconciler
+  iaasctl apply -f cluster.yaml --wait
+"""
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="iaas-reconciler",
+        description=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_listening(parser)
+    _add_files(parser)
+    return parser.parse_args()
+
+
+def _add_listening(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--listen", type=_address, default="127.0.0.1:7700", metavar="ADDR:PORT", help="%(default)s"
+    )
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--state", type=Path, default="/var/lib/iaas/reconciler", metavar="DIR", help="%(default)s"
+    )
+    parser.add_argument(
+        "--agent-token-file",
+        type=Path,
+        default="/var/lib/iaas/agent.token",
+        metavar="FILE",
+        help="the secret shared with the agents, made if there is none (%(default)s)",
+    )
+
+
+def _address(text: str) -> tuple[str, int]:
+    address, _, port = text.rpartition(":")
+    if not address or not port.isdecimal() or not 0 <= int(port) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not ADDR:PORT")
+    if address not in ("127.0.0.1", "localhost", "[::1]"):
+        raise argparse.ArgumentTypeError("only loopback addresses until TLS is set up")
+    return address.strip("[]"), int(port)
