@@ -18,13 +18,14 @@ def token_from(path: Path) -> str:
     """The token in `path`, made if there is no such file; refuses files others own or can read."""
     for _ in range(2):
         with contextlib.suppress(FileNotFoundError):
-            return _read(path)
+            return read_token(path)
         with contextlib.suppress(FileExistsError):
             _make(path)
     raise TokenError(f"cannot read {path}")
 
 
-def _read(path: Path) -> str:
+def read_token(path: Path) -> str:
+    """The token in `path`. Raises TokenError, FileNotFoundError."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
@@ -48,13 +49,26 @@ def _read(path: Path) -> str:
 
 
 def _make(path: Path) -> None:
-    """Write the whole token under another name first: nobody ever reads half of it."""
+    """Write the whole token under another name first: nobody ever reads half of it, or one that a
+    power cut takes away again."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_urlsafe(32) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         os.link(temporary, path)
     finally:
         temporary.unlink()
+    for directory in (path.parent, path.parent.parent):
+        _sync(directory)
+
+
+def _sync(directory: Path) -> None:
+    opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

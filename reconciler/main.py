@@ -16,7 +16,9 @@ from manifests.wire import Assignment
 from reconciler.api.app import make_app
 from reconciler.api.auth import Tokens
 from reconciler.api.deps import Deps
+from reconciler.api.roles import Role
 from reconciler.api.serve import Server
+from reconciler.api.tokenfiles import token_files
 from reconciler.cluster import Cluster
 from reconciler.fleet import Fleet
 from reconciler.images import Library
@@ -46,7 +48,7 @@ def main() -> None:
 
 async def run(options: argparse.Namespace) -> None:
     agent_token = token_from(options.agent_token_file)
-    tokens = Tokens(admin=token_from(options.state / "token"), agent=agent_token)
+    tokens = Tokens({**token_files(options.state), Role.AGENT: lambda: agent_token})
     store = Store(options.state / "state.db")
     term = store.take_term()
     cluster = Cluster(store, Signal())

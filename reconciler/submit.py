@@ -6,6 +6,7 @@ here: where documents come from, and carrying the plan out.
 Refused
 ├── Invalid      documents that are no manifests, or images whose bytes are not here
 ├── Conflicts    objects of another owner, in use, or on their way out; unknown ones to delete
+├── Forbidden    objects that whoever asks may not change, or an approval that is not theirs to give
 ├── Braked       it would stop more running machines than is done without asking
 └── Busy         others keep coming first; try again
 """
@@ -24,6 +25,8 @@ from manifests.problem import Fault
 from manifests.scalars import Uid
 from manifests.validate import parse_set
 from reconciler.cluster import Cluster
+from reconciler.core.access import Actor, forbidden, program
+from reconciler.core.audit import entry_of
 from reconciler.core.check import brake
 from reconciler.core.conflicts import Conflict
 from reconciler.core.desired import Change, Merge, apply_changes, merge
@@ -34,7 +37,7 @@ from reconciler.core.model import Key, Snapshot
 from reconciler.core.plan import Plan
 from reconciler.core.reconcile import reconcile
 from reconciler.images import Library
-from reconciler.store import Stale
+from reconciler.store import Record, Stale
 
 API = "api"
 ATTEMPTS = 20
@@ -72,6 +75,12 @@ class Conflicts(Refused):
         self.conflicts = tuple(conflicts)
 
 
+class Forbidden(Refused):
+    def __init__(self, message: str, objects: Sequence[Conflict] = ()) -> None:
+        super().__init__(message)
+        self.conflicts = tuple(objects)
+
+
 class Braked(Refused):
     """`approve` lets it through."""
 
@@ -103,9 +112,11 @@ class Desk:
         prune: bool = False,
         dry_run: bool = False,
         approve: bool = False,
+        by: Actor | None = None,
     ) -> Outcome:
         """Make `source` own exactly what these documents say of their objects; with `prune`, only them.
 
+        `by`: who asks for it; without, the program itself in the name of `source`.
         Raises Refused, StoreError.
         """
         manifests, faults = parse_set(documents)
@@ -124,7 +135,7 @@ class Desk:
                 sizes=self.library.size,
             )
 
-        return self._submit(merged, source, dry_run, approve)
+        return self._submit(merged, source, dry_run, approve, by or program(source))
 
     def delete(
         self,
@@ -134,6 +145,7 @@ class Desk:
         uid: Uid | None = None,
         dry_run: bool = False,
         approve: bool = False,
+        by: Actor | None = None,
     ) -> Outcome:
         """Mark objects for deletion, in the name of `source`; with `uid`, only the object that has
         this identity. Raises Refused, StoreError."""
@@ -143,36 +155,47 @@ class Desk:
             source,
             dry_run,
             approve,
+            by or program(source),
         )
 
     def _submit(
-        self, merged: Callable[[Snapshot], Merge], source: str, dry_run: bool, approve: bool
+        self,
+        merged: Callable[[Snapshot], Merge],
+        source: str,
+        dry_run: bool,
+        approve: bool,
+        by: Actor,
     ) -> Outcome:
+        if approve and not by.approves:
+            raise Forbidden("only an admin may approve what the brake holds")
         with self._one_at_a_time():
             for _ in range(ATTEMPTS):
                 snapshot = self.cluster.snapshot()
                 result = merged(snapshot)
+                # On what would be changed in the end, not on what was handed in: pruning, too.
+                if denied := forbidden(by, result.changes):
+                    raise Forbidden(denied[0].message, denied)
                 if result.conflicts:
                     raise Conflicts(result.conflicts)
                 outcome = _preview(snapshot, result)
                 if dry_run:
                     return outcome
                 try:
-                    return self._store(outcome, result.changes, source, approve)
+                    return self._store(outcome, result.changes, source, approve, by)
                 except Stale:
                     continue  # the controller has written meanwhile
         raise Busy("the cluster is changing too fast; try again")
 
     def _store(
-        self, outcome: Outcome, changes: Sequence[Change], source: str, approve: bool
+        self, outcome: Outcome, changes: Sequence[Change], source: str, approve: bool, by: Actor
     ) -> Outcome:
         if outcome.brake and not approve:
             raise Braked(outcome.brake)
-        revision = self.cluster.store.submit(
-            changes,
-            revision=outcome.revision,
-            events=events_of_changes(changes, self._clock(), source),
-        )
+        now = self._clock()
+        also: list[Record] = [*events_of_changes(changes, now, source)]
+        if changes:
+            also.append(entry_of(by, changes, source, now))
+        revision = self.cluster.store.submit(changes, revision=outcome.revision, also=also)
         if revision != outcome.revision:
             self.cluster.signal.bump()
         return replace(outcome, revision=revision, brake="")

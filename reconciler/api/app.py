@@ -13,12 +13,14 @@ import bottle
 
 from manifests.kinds import KINDS
 from reconciler.api import blobs, objects, submissions
-from reconciler.api.auth import Role
+from reconciler.api.auth import unauthorized
 from reconciler.api.deps import Deps
 from reconciler.api.errors import answer_to
 from reconciler.api.http import Answer, ApiError, Request, bad_request
+from reconciler.api.roles import UNKNOWN, Caller, Role
 from reconciler.api.watching import Handler, watched
 
+ANYBODY, VIEWER, OPERATOR = Role.ANYBODY, Role.VIEWER, Role.OPERATOR
 HEALTH = "/health"
 VERSION = version("iaasctl")
 MOST_PARAMETERS = 32
@@ -35,25 +37,28 @@ def health(deps: Deps, request: Request) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`<name>` in `path` is one part of it. `agent`: open to agents, too."""
+    """`<name>` in `path` is one part of it. `least`: the role it takes, without which nobody gets
+    in. `agent`: open to agents, too."""
 
     method: str
     path: str
     handler: Handler
+    least: Role
     agent: bool = False
 
 
 ROUTES = (
-    Route("GET", HEALTH, health, agent=True),
-    Route("POST", "/iaas/apply", submissions.apply),
-    Route("POST", "/iaas/delete", submissions.delete),
-    Route("GET", "/iaas/events", watched(submissions.events)),
-    Route("GET", "/iaas/blobs/<sha256>", blobs.get_blob, agent=True),
-    Route("PUT", "/iaas/blobs/<sha256>", blobs.put_blob),
-    Route("GET", "/iaas/<plural:kind>", watched(objects.list_objects)),
-    Route("GET", "/iaas/<plural:kind>/<name>", watched(objects.get_object)),
-    Route("DELETE", "/iaas/<plural:kind>/<name>", objects.delete_object),
+    Route("GET", HEALTH, health, ANYBODY),
+    Route("POST", "/iaas/apply", submissions.apply, OPERATOR),
+    Route("POST", "/iaas/delete", submissions.delete, OPERATOR),
+    Route("GET", "/iaas/events", watched(submissions.events), VIEWER),
+    Route("GET", "/iaas/blobs/<sha256>", blobs.get_blob, OPERATOR, agent=True),
+    Route("PUT", "/iaas/blobs/<sha256>", blobs.put_blob, OPERATOR),
+    Route("GET", "/iaas/<plural:kind>", watched(objects.list_objects), VIEWER),
+    Route("GET", "/iaas/<plural:kind>/<name>", watched(objects.get_object), VIEWER),
+    Route("DELETE", "/iaas/<plural:kind>/<name>", objects.delete_object, OPERATOR),
 )
+PUBLIC = {route.path for route in ROUTES if route.least is ANYBODY}
 
 
 def make_app(deps: Deps) -> WSGIApplication:
@@ -71,10 +76,12 @@ def make_app(deps: Deps) -> WSGIApplication:
 def _admit(deps: Deps) -> None:
     """Before anything of a request is looked at but its path: who is it?"""
     environ = bottle.request.environ
-    environ["iaas.role"] = None
+    environ["iaas.caller"] = UNKNOWN
     try:
-        if environ["bottle.raw_path"] != HEALTH:
-            environ["iaas.role"] = deps.tokens.role(environ.get("HTTP_AUTHORIZATION", ""))
+        if environ["bottle.raw_path"] not in PUBLIC:
+            environ["iaas.caller"] = caller = _caller(deps, environ)
+            if caller.role is ANYBODY:
+                raise unauthorized()
         # Bottle would leave broken bytes out of the path, and find another object by what remains.
         environ["bottle.raw_path"].encode("latin-1").decode()
     except UnicodeDecodeError:
@@ -83,17 +90,30 @@ def _admit(deps: Deps) -> None:
         raise _response(error.answer) from None
 
 
+def _caller(deps: Deps, environ: dict[str, Any]) -> Caller:
+    """What proxies and clients say of themselves in other headers counts for nothing."""
+    role, who = deps.tokens.role(environ.get("HTTP_AUTHORIZATION", ""))
+    return Caller(role, who, environ.get("REMOTE_ADDR", ""))
+
+
 def _callback(deps: Deps, route: Route) -> Callable[..., Any]:
     def call(**arguments: str) -> Any:
         try:
-            if bottle.request.environ["iaas.role"] is Role.AGENT and not route.agent:
-                raise ApiError(403, "forbidden", "agents may only fetch images")
+            _permit(route, bottle.request.environ["iaas.caller"])
             answer = route.handler(deps, _request(arguments))
         except Exception as error:
             answer = answer_to(error)
         return _response(answer)
 
     return call
+
+
+def _permit(route: Route, caller: Caller) -> None:
+    if caller.is_a(route.least) or (route.agent and caller.role is Role.AGENT):
+        return
+    if caller.role is Role.AGENT:
+        raise ApiError(403, "forbidden", "agents may only fetch images")
+    raise ApiError(403, "forbidden", f"this takes the role {route.least}, not {caller.role}")
 
 
 def _request(arguments: dict[str, str]) -> Request:
@@ -105,6 +125,7 @@ def _request(arguments: dict[str, str]) -> Request:
         stream=environ["wsgi.input"],
         arguments=arguments,
         query=_query(environ.get("QUERY_STRING", "")),
+        caller=environ["iaas.caller"],
     )
 
 

@@ -1,48 +1,57 @@
-"""Who may ask: bearer tokens, compared in constant time, before anything else of a request is read."""
+"""Who asks: bearer tokens, compared in constant time, before anything else of a request is read.
+
+Not here: what a role may do (`roles`), and where the tokens are kept (`tokenfiles`).
+"""
 
 import hashlib
 import hmac
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Callable, Mapping
 
 from reconciler.api.http import ApiError
+from reconciler.api.roles import Role
 
-SHORTEST = 16
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="iaas"'}
+FINGERPRINT = 8
+"""Hexadecimal digits."""
 
 
-class Role(StrEnum):
-    """ADMIN may do everything; AGENT may fetch the bytes of images."""
-
-    ADMIN = "admin"
-    AGENT = "agent"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
-    admin: str = field(repr=False)
-    agent: str = field(repr=False)
+    """`sources` give the token of a role as it is now, "" where nobody has that role."""
 
-    def __post_init__(self) -> None:
-        if min(len(self.admin), len(self.agent)) < SHORTEST or self.admin == self.agent:
-            raise ValueError(f"tokens must differ and have at least {SHORTEST} characters")
+    def __init__(self, sources: Mapping[Role, Callable[[], str]]) -> None:
+        self._sources = dict(sources)
 
-    def role(self, authorization: str) -> Role:
-        """The role of whoever sent this Authorization header. Raises ApiError (401)."""
-        scheme, _, token = authorization.partition(" ")
-        found = _same(token, self.admin), _same(token, self.agent)
-        if scheme.lower() == "bearer" and any(found):
-            return Role.ADMIN if found[0] else Role.AGENT
-        raise ApiError(
-            401,
-            "unauthorized",
-            "a valid token is needed",
-            hint="send it as `Authorization: Bearer TOKEN`",
-            headers=CHALLENGE,
-        )
+    def role(self, authorization: str) -> tuple[Role, str]:
+        """(role, who) of whoever sent this Authorization header; ANYBODY without a valid token."""
+        scheme, _, given = authorization.partition(" ")
+        found = [role for role, source in self._sources.items() if _same(given, source())]
+        if scheme.lower() != "bearer" or not given:
+            return Role.ANYBODY, "nobody"
+        if not found:
+            return Role.ANYBODY, f"unknown {fingerprint(given)}"
+        role = min(found, key=list(Role).index)  # one token for two roles gives the lesser
+        return role, f"{role} {fingerprint(given)}"
+
+
+def unauthorized() -> ApiError:
+    return ApiError(
+        401,
+        "unauthorized",
+        "a valid token is needed",
+        hint="send it as `Authorization: Bearer TOKEN`",
+        headers=CHALLENGE,
+    )
+
+
+def fingerprint(token: str) -> str:
+    """Tells tokens apart in the audit, and is of no use otherwise."""
+    return _digest(token).hex()[:FINGERPRINT]
 
 
 def _same(given: str, token: str) -> bool:
-    """In a time that tells nothing, not even the length."""
-    digests = (hashlib.sha256(text.encode("utf-8", "replace")).digest() for text in (given, token))
-    return hmac.compare_digest(*digests)
+    """In a time that tells nothing, not even the length; nobody is whoever has no token."""
+    return hmac.compare_digest(_digest(given), _digest(token)) and bool(token)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "replace")).digest()

@@ -8,7 +8,7 @@ from manifests.codec import dump
 from reconciler.api.http import Answer, ApiError
 from reconciler.images import BadBytes, LibraryFull
 from reconciler.store import StoreError, StoreFull
-from reconciler.submit import Braked, Busy, Conflicts, Invalid
+from reconciler.submit import Braked, Busy, Conflicts, Forbidden, Invalid
 
 LOG = logging.getLogger("iaas.api")
 MOST_FAULTS = 1000
@@ -17,6 +17,7 @@ MOST_FAULTS = 1000
 ERRORS: tuple[tuple[type[Exception], int, str, str], ...] = (
     (Invalid, 422, "invalid", "correct the documents and apply again"),
     (Conflicts, 409, "conflict", ""),
+    (Forbidden, 403, "forbidden", "ask an admin"),
     (Braked, 409, "brake", ""),
     (Busy, 503, "busy", "try again"),
     (BadBytes, 422, "bad_bytes", "upload the file again"),
@@ -41,7 +42,7 @@ def answer_to(error: Exception) -> Answer:
 
 
 def _known(error: Exception, status: int, code: str, hint: str) -> ApiError:
-    conflicts = error.conflicts if isinstance(error, Conflicts) else ()
+    conflicts = error.conflicts if isinstance(error, Conflicts | Forbidden) else ()
     faults = error.faults if isinstance(error, Invalid) else ()
     return ApiError(
         status,

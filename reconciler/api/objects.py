@@ -36,7 +36,11 @@ def delete_object(deps: Deps, request: Request) -> Answer:
     dry_run = request.flag("dryRun")
     with deps.submissions.take():
         outcome = deps.desk.delete(
-            [item.key], uid=item.uid, approve=request.flag("approve"), dry_run=dry_run
+            [item.key],
+            uid=item.uid,
+            approve=request.flag("approve"),
+            dry_run=dry_run,
+            by=request.by(202),
         )
     if dry_run:
         return Answer(body=shown_outcome(outcome))

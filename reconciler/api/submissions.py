@@ -42,6 +42,7 @@ def apply(deps: Deps, request: Request) -> Answer:
             prune=body["prune"],
             dry_run=dry_run,
             approve=body["approve"],
+            by=request.by(),
         )
     return Answer(body=shown_outcome(outcome))
 
@@ -52,7 +53,7 @@ def delete(deps: Deps, request: Request) -> Answer:
     with deps.submissions.take():
         body = read_object(request, {"objects": (list, ...), "approve": (bool, False)})
         keys = [_key(item, f"objects[{index}]") for index, item in enumerate(body["objects"])]
-        outcome = deps.desk.delete(keys, dry_run=dry_run, approve=body["approve"])
+        outcome = deps.desk.delete(keys, dry_run=dry_run, approve=body["approve"], by=request.by())
     return Answer(body=shown_outcome(outcome))
 
 

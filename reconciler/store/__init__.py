@@ -1,10 +1,12 @@
-"""What must survive: desired state, placements, claimed ports, events. The only importer of peewee.
+"""What must survive: desired state, placements, claimed ports, events, the audit. The only importer
+of peewee.
 
 One SQLite file, one connection, one writer at a time. A write either is durable or raises; readers
 take an immutable snapshot that is kept up to date by the writes themselves. Not here: observed
 state (it lives in memory), and any decision.
 """
 
+from reconciler.store.audit import Audited
 from reconciler.store.database import Database
 from reconciler.store.errors import (
     BadPlan,
@@ -17,13 +19,16 @@ from reconciler.store.errors import (
     StoreLocked,
 )
 from reconciler.store.events import Recorded
+from reconciler.store.records import Record
 from reconciler.store.store import Store
 
 __all__ = [
+    "Audited",
     "BadPlan",
     "Database",
     "Deposed",
     "PortTaken",
+    "Record",
     "Recorded",
     "Stale",
     "Store",

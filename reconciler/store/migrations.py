@@ -33,7 +33,17 @@ FIRST = (
     "CREATE INDEX event_object ON event (kind, name, id)",
 )
 
-STEPS: tuple[tuple[str, ...], ...] = (FIRST,)
+AUDIT = (
+    """CREATE TABLE audit (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, who TEXT NOT NULL,
+        peer TEXT NOT NULL, method TEXT NOT NULL, path TEXT NOT NULL, action TEXT NOT NULL,
+        status INTEGER NOT NULL, objects TEXT NOT NULL, error TEXT NOT NULL,
+        message TEXT NOT NULL, times INTEGER NOT NULL, revision INTEGER,
+        refused INTEGER NOT NULL)""",
+    "CREATE INDEX audit_refused ON audit (refused, id)",
+)
+
+STEPS: tuple[tuple[str, ...], ...] = (FIRST, AUDIT)
 
 
 def migrate(database: Database) -> None:

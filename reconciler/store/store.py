@@ -11,12 +11,15 @@ from reconciler.core.desired import Change
 from reconciler.core.events import Event
 from reconciler.core.model import Snapshot
 from reconciler.core.plan import Plan
+from reconciler.store import audit
 from reconciler.store import events as journal
 from reconciler.store.apply import Work, execute
+from reconciler.store.audit import Audited
 from reconciler.store.database import MEMORY, Database
 from reconciler.store.errors import Deposed, Stale, StoreFailed
 from reconciler.store.events import Recorded
 from reconciler.store.migrations import migrate
+from reconciler.store.records import Record, insert
 from reconciler.store.rows import object_row
 from reconciler.store.tables import MetaRow, ObjectRow
 from reconciler.store.view import View, read, reread
@@ -84,14 +87,21 @@ class Store:
         changes: Sequence[Change],
         *,
         revision: int,
-        events: Sequence[Event] = (),
+        also: Sequence[Record] = (),
     ) -> int:
-        """Store desired state; the new revision. Raises Stale unless the store is at `revision`."""
+        """Store desired state, and `also` in the same transaction; the new revision.
+
+        Raises Stale unless the store is at `revision`, where it stays if there are no changes.
+        """
         if not changes:
+            if also:
+                with self.database.write():
+                    self._check(revision)
+                    insert(self.database, also, None)
             return revision
         with self._writing(revision) as work:
             _submit(work, changes)
-            journal.insert(self.database, events)
+            insert(self.database, also, work.revision)
         return work.revision
 
     def commit(self, plan: Plan, *, revision: int, term: int, events: Sequence[Event] = ()) -> int:
@@ -101,13 +111,14 @@ class Store:
             return revision
         with self._writing(revision, term) as work:
             execute(work, plan.operations)
-            journal.insert(self.database, events)
+            insert(self.database, events, work.revision)
         return work.revision
 
-    def record(self, events: Sequence[Event]) -> None:
-        if events:
+    def record(self, records: Sequence[Record]) -> None:
+        """Write down what comes with no change: all of it, or nothing."""
+        if records:
             with self.database.write():
-                journal.insert(self.database, events)
+                insert(self.database, records, None)
 
     def events(
         self,
@@ -119,6 +130,11 @@ class Store:
         """The first `limit` events after the id `since`; without it, the last ones. Oldest first."""
         with self.database.read():
             return journal.select(self.database, since, kind, name, limit)
+
+    def audited(self, since: int | None = None, limit: int = 1000) -> tuple[Audited, ...]:
+        """Likewise, of the audit."""
+        with self.database.read():
+            return audit.select(self.database, since, limit)
 
     @contextmanager
     def _writing(self, revision: int, term: int | None = None) -> Iterator[Work]:
@@ -132,13 +148,16 @@ class Store:
             self._view = view
 
     def _advance(self, revision: int, term: int | None) -> int:
+        self._check(revision, term)
+        self.database.sql("UPDATE meta SET revision = revision + 1")
+        return revision + 1
+
+    def _check(self, revision: int, term: int | None = None) -> None:
         ((now, reigning),) = self.database.sql("SELECT revision, term FROM meta")
         if term not in (None, reigning):
             raise Deposed(f"another controller took over in term {reigning}; ours was {term}")
         if now != revision:
             raise Stale(f"the store is at revision {now}, not {revision}")
-        self.database.sql("UPDATE meta SET revision = revision + 1")
-        return revision + 1
 
     def _found(self, cluster: Uid | None) -> int:
         """The term so far; an empty file becomes a new cluster."""

@@ -90,3 +90,25 @@ class EventRow(Model):
 
     class Meta:
         table_name = "event"
+
+
+class AuditRow(Model):
+    """`objects` is a JSON list. `refused` is what is bounded apart."""
+
+    id = AutoField()
+    at = FloatField()
+    who = TextField()
+    peer = TextField()
+    method = TextField()
+    path = TextField()
+    action = TextField()
+    status = IntegerField()
+    objects = TextField()
+    error = TextField()
+    message = TextField()
+    times = IntegerField()
+    revision = IntegerField(null=True)
+    refused = BooleanField()
+
+    class Meta:
+        table_name = "audit"

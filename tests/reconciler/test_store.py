@@ -55,7 +55,7 @@ def test_nothing_of_a_submission_is_kept_when_a_part_of_it_fails() -> None:
     store, revision = filled(machine("web"))
     twice = [create(7, machine("a")), create(7, machine("b"))]
     with pytest.raises(StoreError):
-        store.submit(twice, revision=revision, events=[event("a")])
+        store.submit(twice, revision=revision, also=[event("a")])
     assert store.snapshot().revision == revision
     assert Store(store.database).snapshot() == store.snapshot()
     assert store.events() == ()

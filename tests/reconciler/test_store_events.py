@@ -10,7 +10,7 @@ from tests.reconciler.world import create, machine
 
 def test_events_are_written_with_the_change_and_read_from_an_id_on() -> None:
     store, revision = filled(machine("web"))
-    store.submit([create(2, machine("b"))], revision=revision, events=[event("b")])
+    store.submit([create(2, machine("b"))], revision=revision, also=[event("b")])
     store.record([event("web", at=2.0), event("b", at=3.0)])
     assert [item.id for item in store.events()] == [1, 2, 3]
     assert [item.event.at for item in store.events(since=1)] == [2.0, 3.0]

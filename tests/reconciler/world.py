@@ -4,6 +4,7 @@ import hashlib
 import io
 import itertools
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 from wsgiref.validate import validator
@@ -17,6 +18,7 @@ from manifests.wire import Placement
 from reconciler.api.app import make_app
 from reconciler.api.auth import Tokens
 from reconciler.api.deps import Deps
+from reconciler.api.roles import Role
 from reconciler.cluster import Cluster
 from reconciler.core.desired import Change
 from reconciler.core.model import Object
@@ -28,6 +30,13 @@ from reconciler.store import Store
 from reconciler.submit import Desk
 
 ADMIN, AGENT = "admin-token-of-the-tests", "agent-token-of-the-tests"
+OPERATOR, VIEWER = "operator-token-of-the-tests", "viewer-token-of-the-tests"
+SECRETS = {
+    Role.ADMIN: ADMIN,
+    Role.OPERATOR: OPERATOR,
+    Role.VIEWER: VIEWER,
+    Role.AGENT: AGENT,
+}
 BYTES = b"the bytes of an image, raw"
 SHA256 = hashlib.sha256(BYTES).hexdigest()
 
@@ -80,6 +89,7 @@ class World:
         self.store = store or Store()
         self.term = self.store.take_term()
         self.now = 1000.0
+        self.secrets = dict(SECRETS)
         self.cluster = Cluster(self.store, Signal())
         self.library = Library(root / "images", reserve=0)
         numbers = itertools.count(1)
@@ -93,7 +103,7 @@ class World:
             cluster=self.cluster,
             desk=self.desk,
             library=self.library,
-            tokens=Tokens(admin=ADMIN, agent=AGENT),
+            tokens=Tokens({role: partial(self.secrets.__getitem__, role) for role in self.secrets}),
         )
         self.app = make_app(self.deps)
 

@@ -12,6 +12,7 @@ from manifests.wire import Assignment, Report
 from reconciler.api.app import make_app
 from reconciler.api.auth import Tokens
 from reconciler.api.deps import Deps
+from reconciler.api.roles import Role
 from reconciler.cluster import Cluster
 from reconciler.core.model import Snapshot
 from reconciler.fleet.session import Session
@@ -64,7 +65,7 @@ class Controller:
                 cluster=self.cluster,
                 desk=self.desk,
                 library=world.library,
-                tokens=Tokens(admin=ADMIN, agent=AGENT),
+                tokens=Tokens({Role.ADMIN: lambda: ADMIN, Role.AGENT: lambda: AGENT}),
             )
         )
         self.loop = Loop(self.cluster, self.term, world.wall)

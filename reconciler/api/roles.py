@@ -1,0 +1,49 @@
+"""Who a caller can be, and what that allows: one place, and nothing is allowed that is not said here.
+
+Not here: how anybody proves who they are (`auth`), and which route takes which role (`app.ROUTES`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from manifests.kinds import KINDS
+
+
+class Role(StrEnum):
+    """ANYBODY has shown no token, and only AGENTs fetch for nodes; the others may ever more."""
+
+    ANYBODY = "anybody"
+    AGENT = "agent"
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+
+PEOPLE = (Role.VIEWER, Role.OPERATOR, Role.ADMIN)
+"""Each may do what those before it may."""
+
+MAY_CHANGE: Mapping[Role, frozenset[str]] = {
+    Role.OPERATOR: frozenset({"Image", "Machine"}),
+    Role.ADMIN: frozenset(KINDS),
+}
+"""Kinds of objects. The nodes, and what the brake holds, are the admin's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """`who`: the role, and of a token so much that it can be told from others, but not used."""
+
+    role: Role
+    who: str
+    peer: str = ""
+
+    def is_a(self, least: Role) -> bool:
+        if least is Role.ANYBODY:
+            return True
+        if self.role not in PEOPLE or least not in PEOPLE:
+            return self.role is least
+        return PEOPLE.index(self.role) >= PEOPLE.index(least)
+
+
+UNKNOWN = Caller(Role.ANYBODY, Role.ANYBODY)
