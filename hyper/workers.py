@@ -23,8 +23,9 @@ from hyper.core.steps import (
     Update,
     key_of,
 )
+from hyper.download import ImageError
 from hyper.drivers import Driver, DriverError, EngineDown
-from hyper.images import ImageCache, ImageError
+from hyper.images import ImageCache
 from hyper.ports import Publisher, PublishError
 from manifests.kinds.image import MachineType
 from manifests.wire import Assignment

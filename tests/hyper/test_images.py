@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from hyper import images
-from hyper.images import ImageCache, ImageError
+from hyper import download
+from hyper.download import ImageError
+from hyper.images import ImageCache
 from manifests.kinds.image import ImageFormat
 from manifests.scalars import Sha256
 from manifests.wire import ImageRef
@@ -44,11 +45,14 @@ class Server:
     def __init__(self) -> None:
         self.answer = body(DATA)
         self.seen: list[tuple[str, str | None]] = []
+        self.asked: list[tuple[str, str | None]] = []
+        """Paths and ranges."""
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 outer.seen.append((self.path, self.headers["Authorization"]))
+                outer.asked.append((self.path, self.headers["Range"]))
                 outer.answer(self)
 
             def log_message(self, *_: object) -> None:
@@ -76,6 +80,25 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def cache(tmp_path: Path) -> ImageCache:
     return ImageCache(tmp_path / "images")
+
+
+def ranged(data: bytes) -> Answer:
+    """As the controller answers."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        wanted = request.headers["Range"]
+        if wanted is None:
+            return body(data)(request)
+        start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        request.send_response(206 if start < len(data) else 416)
+        end = f"{start}-{len(data) - 1}" if start < len(data) else "*"
+        request.send_header("Content-Range", f"bytes {end}/{len(data)}")
+        request.send_header("Content-Length", str(max(len(data) - start, 0)))
+        request.end_headers()
+        request.wfile.write(data[start:])
+        return None
+
+    return answer
 
 
 def left(tmp_path: Path) -> list[str]:
@@ -153,9 +176,7 @@ def redirect(request: BaseHTTPRequestHandler) -> None:
     [
         (body(DATA[:-1]), "299999 bytes instead of 300000"),
         (body(DATA + b"x"), "300001 bytes instead of 300000"),
-        (body(DATA[:-1], length=-1), "299999 bytes instead of 300000"),
         (body(DATA + b"x", length=-1), "more than 300000 bytes"),
-        (body(DATA[:1000], length=len(DATA)), "1000 bytes"),
         (body(DATA[:-1] + bytes([DATA[-1] ^ 1])), "another digest"),
         (lambda request: request.send_error(404), "answers 404"),
         (lambda request: request.send_error(500), "answers 500"),
@@ -203,7 +224,7 @@ def test_an_endless_body_ends_at_the_declared_size(
 def test_a_body_that_trickles_is_given_up(
     cache: ImageCache, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "PATIENCE", -1e9)
+    monkeypatch.setattr(download, "PATIENCE", -1e9)
 
     with pytest.raises(ImageError, match="too slowly"):
         cache.fetch(reference(DATA), server.url, "")
@@ -214,7 +235,7 @@ def test_a_body_that_trickles_is_given_up(
 def test_a_server_that_falls_silent_is_given_up(
     cache: ImageCache, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "TIMEOUT", 0.2)
+    monkeypatch.setattr(download, "TIMEOUT", 0.2)
     done = threading.Event()
 
     def answer(request: BaseHTTPRequestHandler) -> None:
@@ -226,7 +247,7 @@ def test_a_server_that_falls_silent_is_given_up(
         cache.fetch(reference(DATA), server.url, "")
     done.set()
 
-    assert left(tmp_path) == []
+    assert part(tmp_path).read_bytes() == DATA[:1000]
 
 
 @pytest.mark.parametrize(
@@ -256,7 +277,7 @@ def test_other_addresses_are_refused(cache: ImageCache, tmp_path: Path, url: str
 def test_the_token_does_not_go_over_a_network_in_the_clear(
     cache: ImageCache, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
-    monkeypatch.setattr(images, "_OPENER", None)  # nothing may be sent
+    monkeypatch.setattr(download, "_OPENER", None)  # nothing may be sent
 
     with pytest.raises(ImageError, match="token over plain http only to loopback"):
         cache.fetch(reference(DATA), f"http://{host}:7700/images", "secret")
@@ -278,7 +299,7 @@ def test_a_download_ends_with_the_agent(cache: ImageCache, server: Server, tmp_p
     with pytest.raises(ImageError, match="the agent is ending"):
         cache.fetch(reference(DATA), server.url, "")
 
-    assert left(tmp_path) == []
+    assert cache.path(reference(DATA)) is None
 
 
 def test_a_directory_that_others_could_list_is_closed(tmp_path: Path) -> None:
@@ -317,15 +338,117 @@ def test_a_docker_archive_is_accepted(cache: ImageCache, server: Server) -> None
     assert path.read_bytes() == data
 
 
-def test_a_start_removes_what_a_crash_left(tmp_path: Path) -> None:
-    directory = tmp_path / "images"
-    directory.mkdir()
-    (directory / ".abc.part").write_bytes(b"half")
-    (directory / ("a" * 64)).write_bytes(b"whole")
+def part(tmp_path: Path) -> Path:
+    return tmp_path / "images" / f"{reference(DATA).sha256}.part"
 
-    ImageCache(directory)
 
-    assert left(tmp_path) == ["a" * 64]
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (body(DATA[:1000], length=len(DATA)), "only 1000 of 300000 bytes"),
+        (body(DATA[:1000], length=-1), "only 1000 of 300000 bytes"),
+    ],
+)
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_broken_download_goes_on_where_it_ended(
+    cache: ImageCache,
+    server: Server,
+    tmp_path: Path,
+    answer: Answer,
+    message: str,
+    restart: bool,
+) -> None:
+    server.answer = answer
+    with pytest.raises(ImageError, match=message):
+        cache.fetch(reference(DATA), server.url, "")
+    assert cache.path(reference(DATA)) is None
+    assert part(tmp_path).read_bytes() == DATA[:1000]
+
+    server.answer = ranged(DATA)
+    after = ImageCache(tmp_path / "images") if restart else cache
+    assert after.fetch(reference(DATA), server.url, "").read_bytes() == DATA
+
+    assert [wanted for *_, wanted in server.asked] == [None, "bytes=1000-"]
+    assert left(tmp_path) == [reference(DATA).sha256]
+
+
+@pytest.mark.parametrize(
+    ("kept", "asked"),
+    [
+        (b"x" * 1000, ["bytes=1000-", None]),
+        (DATA[:-2] + bytes([DATA[-2] ^ 1]), ["bytes=299999-", None]),
+        (bytes([DATA[0] ^ 1]) + DATA[1:], [None]),
+        (DATA + b"x", [None]),
+        (DATA, []),
+    ],
+)
+def test_what_was_kept_counts_only_if_the_whole_is_the_image(
+    cache: ImageCache, server: Server, tmp_path: Path, kept: bytes, asked: list[str | None]
+) -> None:
+    """Such as after a loss of power. Dropped whole, and fetched anew once."""
+    server.answer = ranged(DATA)
+    part(tmp_path).write_bytes(kept)
+
+    assert cache.fetch(reference(DATA), server.url, "").read_bytes() == DATA
+
+    assert [wanted for *_, wanted in server.asked] == asked
+    assert left(tmp_path) == [reference(DATA).sha256]
+
+
+def test_a_server_with_other_bytes_is_asked_anew_once(
+    cache: ImageCache, server: Server, tmp_path: Path
+) -> None:
+    server.answer = ranged(bytes(len(DATA)))
+    part(tmp_path).write_bytes(DATA[:1000])
+
+    with pytest.raises(ImageError, match="another digest"):
+        cache.fetch(reference(DATA), server.url, "")
+
+    assert [wanted for *_, wanted in server.asked] == ["bytes=1000-", None]
+    assert left(tmp_path) == []
+
+
+def test_a_server_that_does_not_resume_sends_all(
+    cache: ImageCache, server: Server, tmp_path: Path
+) -> None:
+    part(tmp_path).write_bytes(bytes(1000))
+
+    assert cache.fetch(reference(DATA), server.url, "").read_bytes() == DATA
+
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("answered", ["bytes 0-299999/300000", "bytes 1000-1999/300000", ""])
+def test_another_part_than_asked_for_is_not_taken(
+    cache: ImageCache, server: Server, tmp_path: Path, answered: str
+) -> None:
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        if not request.headers["Range"]:
+            return body(DATA)(request)
+        request.send_response(206)
+        if answered:
+            request.send_header("Content-Range", answered)
+        request.end_headers()
+        request.wfile.write(DATA[1000:])
+        return None
+
+    server.answer = answer
+    part(tmp_path).write_bytes(DATA[:1000])
+
+    assert cache.fetch(reference(DATA), server.url, "").read_bytes() == DATA
+
+    assert [wanted for *_, wanted in server.asked] == ["bytes=1000-", None]
+
+
+def test_a_server_that_is_away_takes_nothing_of_what_was_kept(
+    cache: ImageCache, tmp_path: Path
+) -> None:
+    part(tmp_path).write_bytes(DATA[:1000])
+
+    with pytest.raises(ImageError, match="refused"):
+        cache.fetch(reference(DATA), "http://127.0.0.1:1/images", "")
+
+    assert part(tmp_path).read_bytes() == DATA[:1000]
 
 
 def test_a_file_of_another_size_is_not_the_image(cache: ImageCache, tmp_path: Path) -> None:
@@ -336,11 +459,11 @@ def test_a_file_of_another_size_is_not_the_image(cache: ImageCache, tmp_path: Pa
 
 
 def test_keep_removes_all_other_images_and_nothing_else(cache: ImageCache, tmp_path: Path) -> None:
-    for name in ("a" * 64, "b" * 64, "notes.txt"):
+    for name in ("a" * 64, "b" * 64, "b" * 64 + ".part", "c" * 64 + ".part", "notes.txt"):
         (tmp_path / "images" / name).touch()
 
-    assert cache.keep({"b" * 64}) == ["a" * 64]
-    assert left(tmp_path) == ["b" * 64, "notes.txt"]
+    assert cache.keep({"b" * 64}) == ["a" * 64, "c" * 64]
+    assert left(tmp_path) == ["b" * 64, "b" * 64 + ".part", "notes.txt"]
     assert cache.keep({"b" * 64}) == []
 
 
@@ -355,7 +478,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(
         def write(self, _data: object) -> int:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("hyper.images.os.fdopen", Full)
+    monkeypatch.setattr("hyper.download.os.fdopen", Full)
 
     with pytest.raises(ImageError, match="No space left"):
         cache.fetch(reference(DATA), server.url, "")

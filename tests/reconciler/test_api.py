@@ -159,6 +159,49 @@ def test_bytes_are_put_looked_for_and_fetched(world: World) -> None:
     assert (answer.content, answer.headers["content-type"]) == (BYTES, "application/octet-stream")
 
 
+@pytest.mark.parametrize("more", [{}, {"If-Range": f'"{SHA256}"'}])
+def test_a_broken_download_goes_on_where_it_ended(world: World, more: dict[str, str]) -> None:
+    path, agent = f"/iaas/blobs/{SHA256}", world.client(token=AGENT)
+    world.client().put(path, content=BYTES)
+    whole = agent.get(path)
+    assert (whole.headers["accept-ranges"], whole.headers["etag"]) == ("bytes", f'"{SHA256}"')
+    for start in (0, 1, len(BYTES) - 1):
+        answer = agent.get(path, headers={"Range": f"bytes={start}-"} | more)
+        assert (answer.status_code, answer.content) == (206, BYTES[start:])
+        assert answer.headers["content-range"] == f"bytes {start}-{len(BYTES) - 1}/{len(BYTES)}"
+        assert answer.headers["content-length"] == str(len(BYTES) - start)
+        assert answer.headers["etag"] == f'"{SHA256}"'
+
+
+@pytest.mark.parametrize("start", [len(BYTES), 10**17])
+def test_there_is_nothing_to_go_on_with_behind_the_end(world: World, start: int) -> None:
+    path = f"/iaas/blobs/{SHA256}"
+    world.client().put(path, content=BYTES)
+    answer = world.client().get(path, headers={"Range": f"bytes={start}-"})
+    assert (answer.status_code, answer.json()["error"]) == (416, "range_not_satisfiable")
+    assert answer.headers["content-range"] == f"bytes */{len(BYTES)}"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Range": "bytes=0-3"},
+        {"Range": "bytes=-3"},
+        {"Range": "bytes=1-,3-"},
+        {"Range": "bytes=-"},
+        {"Range": f"bytes={10**30}-"},
+        {"Range": "lines=3-"},
+        {"Range": "bytes=3-", "If-Range": '"of something else"'},
+    ],
+)
+def test_any_other_range_gets_all(world: World, headers: dict[str, str]) -> None:
+    path = f"/iaas/blobs/{SHA256}"
+    world.client().put(path, content=BYTES)
+    answer = world.client().get(path, headers=headers)
+    assert (answer.status_code, answer.content) == (200, BYTES)
+    assert world.client().head(path, headers={"Range": "bytes=3-"}).status_code == 200
+
+
 def test_other_bytes_are_refused(world: World) -> None:
     answer = world.client().put(f"/iaas/blobs/{SHA256}", content=b"others")
     assert (answer.status_code, answer.json()["error"]) == (422, "bad_bytes")

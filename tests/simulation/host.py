@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyper.core.model import Publication
-from hyper.images import ImageError
+from hyper.download import ImageError
 from hyper.ledger import Entry, LedgerError
 from hyper.ports import PublishError
 from manifests.scalars import Port

@@ -131,7 +131,7 @@ class World:
 
     def fetch(self, image: ImageRef, url: str, token: str) -> None:
         """The bytes of an image, as an agent gets them."""
-        from hyper.images import ImageError
+        from hyper.download import ImageError
 
         if self.controller is None:
             raise ImageError("the controller does not answer")
