@@ -14,7 +14,7 @@ from hyper.core.converge import Case, Decision, bury, decide, erase
 from hyper.core.looking import AGAIN, ANYWAY, Looking
 from hyper.core.model import Host, Instance, Life, Traits
 from hyper.core.publishing import Publishing, ports_of, publication
-from hyper.core.saying import say, say_engine, say_unassigned, since, told
+from hyper.core.saying import programs, say, say_engine, say_unassigned, since, told
 from hyper.core.shelf import Shelf
 from hyper.core.steps import (
     MACHINE_STEPS,
@@ -41,6 +41,7 @@ from manifests.wire import (
     Assignment,
     DriverReport,
     Exchange,
+    Listener,
     MachineReport,
     Phase,
     Placement,
@@ -80,6 +81,7 @@ class Agent:
         self._heard: float | None = None
         self._shelf = Shelf()
         self._publishing = Publishing()
+        self._listeners: tuple[Listener, ...] = ()
         self._served = tuple(type_ for type_ in usable if not engines[type_].native_ports)
         self.report = Report(
             node=self.assignment.node if self.assignment else Name("unnamed"),
@@ -133,6 +135,10 @@ class Agent:
     def notify(self, type_: MachineType, handle: str | None) -> None:
         """The engine says that something changed: one instance, or (None) anything."""
         self._looking.note(type_, handle)
+
+    def hear(self, listeners: tuple[Listener, ...]) -> None:
+        """Which ports the node's own programs have now."""
+        self._listeners = listeners
 
     # What goes out.
 
@@ -333,6 +339,7 @@ class Agent:
             self._drivers(),
             since(machines, self.report, wall),
             foreign,
+            programs(self._listeners, self._traits, self.assignment.run if self.assignment else ()),
         )
 
     def _drivers(self) -> tuple[DriverReport, ...]:

@@ -44,7 +44,9 @@ class Engine:
 
 
 DRIVERS: dict[MachineType, Engine] = {
-    MachineType.DOCKER: Engine(_docker, Traits(live=True, native_ports=True), "python3-docker"),
+    MachineType.DOCKER: Engine(
+        _docker, Traits(live=True, native_ports=True, proxy="docker-proxy"), "python3-docker"
+    ),
     MachineType.LIBVIRT: Engine(
         _libvirt, Traits(live=False, native_ports=False, files=True), "python3-libvirt"
     ),

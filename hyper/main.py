@@ -21,6 +21,7 @@ from hyper.drivers import Driver
 from hyper.images import ImageCache
 from hyper.ledger import FileLedger, Ledger, LedgerError
 from hyper.lock import AlreadyRunning, hold
+from hyper.ports.listeners import Listeners
 from hyper.purge import purge
 from hyper.runner import Runner
 from hyper.workers import Workers
@@ -134,11 +135,15 @@ def run(options: argparse.Namespace) -> None:
         bind=lambda cluster: bind(drivers, engines.owner(cluster, options.state), runner),
     )
 
+    listeners = Listeners()
+    listeners.watch(runner.hear)
+
     def end() -> None:
         images.closing.set()
         runner.stop()
 
     serve(runner, make_app(runner.exchange, token), options.listen, end)
+    listeners.close()
     for driver in drivers.values():
         driver.close()
     if runner.restart:

@@ -14,7 +14,7 @@ from hyper.core.steps import Look, Prepare, Step, Stop
 from hyper.ledger import LedgerError
 from hyper.workers import Workers
 from manifests.kinds.image import MachineType
-from manifests.wire import Exchange, Report
+from manifests.wire import Exchange, Listener, Report
 
 log = logging.getLogger("hyper")
 
@@ -87,6 +87,11 @@ class Runner:
     def notify(self, type_: MachineType, handle: str | None) -> None:
         with self._changed:
             self._agent.notify(type_, handle)
+            self._poke()
+
+    def hear(self, listeners: tuple[Listener, ...]) -> None:
+        with self._changed:
+            self._agent.hear(listeners)
             self._poke()
 
     def _poke(self) -> None:

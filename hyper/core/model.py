@@ -67,12 +67,14 @@ Publication = Mapping[Port, Target]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
     """What the agent must know of an engine: does it change limits of a running instance, and
-    publish ports itself, keep files of a machine that outlive its instance? `missing` says why it
+    publish ports itself, keep files of a machine that outlive its instance? `proxy` is the program
+    that listens for what it publishes, of which it tells itself whose it is. `missing` says why it
     cannot be used at all, for example no SDK."""
 
     live: bool
     native_ports: bool
     files: bool = False
+    proxy: str = ""
     missing: str = ""
 
 

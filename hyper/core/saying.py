@@ -1,13 +1,25 @@
 """What the agent says of its machines, as the report carries it."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from hyper.core.model import Instance, Life
+from hyper.core.model import Instance, Life, Traits
 from hyper.core.views import Engine
 from manifests.kinds.image import MachineType
 from manifests.scalars import Uid
-from manifests.wire import Assignment, DriverReport, Foreign, MachineReport, Phase, Report
+from manifests.wire import (
+    Assignment,
+    DriverReport,
+    Foreign,
+    Listener,
+    MachineReport,
+    Phase,
+    Placement,
+    Report,
+)
 
+DAEMONS = ("dockerd",)
+"""Engines that listen themselves for what they publish, where their proxies are switched off."""
 LIFE_PHASES = {
     Life.RUNNING: Phase.RUNNING,
     Life.PAUSED: Phase.FAILED,
@@ -60,12 +72,29 @@ def say_engine(type_: MachineType, missing: str, engine: Engine | None) -> Drive
     return DriverReport(type=type_, ok=engine.known, detail=engine.error)
 
 
+def programs(
+    listeners: tuple[Listener, ...], traits: Mapping[MachineType, Traits], run: Iterable[Placement]
+) -> tuple[Listener, ...]:
+    """The listeners that are neither an engine's, which tells itself whose ports those are, nor of a
+    machine that is to run here (where the engine itself listens for it)."""
+    proxies = {engine.proxy for engine in traits.values() if not engine.missing}
+    native = {type_ for type_, engine in traits.items() if engine.native_ports}
+    ours = {(p.protocol, p.node) for item in run if item.type in native for p in item.ports}
+    return tuple(
+        it
+        for it in listeners
+        if it.process not in proxies
+        and not (it.process in DAEMONS and (it.protocol, it.port) in ours)
+    )
+
+
 def told(
     before: Report,
     assignment: Assignment | None,
     drivers: tuple[DriverReport, ...],
     machines: tuple[MachineReport, ...],
     foreign: tuple[Foreign, ...],
+    listeners: tuple[Listener, ...],
 ) -> Report:
     """The report now: the very one before where nothing is new in it, else of a new revision."""
     new = replace(
@@ -75,5 +104,6 @@ def told(
         drivers=drivers,
         machines=machines,
         foreign=foreign,
+        listeners=listeners,
     )
     return before if new == before else replace(new, revision=before.revision + 1)

@@ -16,10 +16,8 @@ libvirt 10.4 and later reject in a table of their own, which no accepting rule c
 firewall_backend = "iptables" in /etc/libvirt/network.conf there.
 """
 
-import errno
 import json
 import re
-import socket
 import subprocess
 import threading
 import time
@@ -32,6 +30,7 @@ from typing import Any
 from hyper.core.model import Publication, Target
 from hyper.ports import PublishError
 from hyper.ports.conntrack import Flow, end_flows
+from hyper.ports.listeners import listened_on
 from manifests.scalars import Port, Protocol
 
 TIMEOUT = 10
@@ -68,7 +67,7 @@ class Nftables:
             refused = {
                 port: f"port {port.node}/{port.protocol} of this node is in use by another program"
                 for port in wanted
-                if port not in (self._applied or {}) and listened_on(port)
+                if port not in (self._applied or {}) and listened_on(port.protocol, port.node)
             }
             table = _checked({port: to for port, to in wanted.items() if port not in refused})
             self._allow_localhost()
@@ -207,19 +206,6 @@ def layout(table: str, bridge: str) -> list[str]:
             for protocol in Protocol
         ),
     ]
-
-
-def listened_on(port: Port) -> bool:
-    """Whether a program on the node has the port, on any address."""
-    kind = socket.SOCK_DGRAM if port.protocol is Protocol.UDP else socket.SOCK_STREAM
-    with socket.socket(socket.AF_INET, kind) as probe:
-        if kind is socket.SOCK_STREAM:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("0.0.0.0", port.node))
-        except OSError as error:
-            return error.errno == errno.EADDRINUSE
-    return False
 
 
 def _checked(wanted: Publication) -> Table:
