@@ -369,7 +369,9 @@ class Agent:
 
     def _finish_look(self, step: Look, outcome: Outcome, now: float) -> None:
         engine = self._views.engines[step.type]
-        if outcome.view is not None:
+        if outcome.view is not None and step.handle is not None:
+            engine.strangers(outcome.view.foreign, outcome.ticket)
+        elif outcome.view is not None:
             engine.looked(outcome.view, outcome.ticket)
             self._looking.again(step.type, now + (AGAIN if outcome.view.error else ANYWAY))
         elif outcome.error and step.handle is None:

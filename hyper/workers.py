@@ -8,6 +8,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from hyper.core.looking import STRANGERS
+from hyper.core.model import View
 from hyper.core.steps import (
     Create,
     Discard,
@@ -132,10 +134,12 @@ class Workers:
         return Outcome(ticket=next(self._tickets), refused=refused)
 
     def look(self, step: Look) -> Outcome:
+        ticket, driver = next(self._tickets), self._drivers[step.type]
+        if step.handle == STRANGERS:
+            return Outcome(ticket=ticket, view=View(foreign=driver.strangers()))
         if step.handle is not None:
             return self._inspect(step, step.handle)
-        ticket = next(self._tickets)
-        return Outcome(ticket=ticket, view=self._drivers[step.type].observe())
+        return Outcome(ticket=ticket, view=driver.observe())
 
 
 PERFORM: dict[type, Callable[[Workers, Any], Outcome]] = {

@@ -11,13 +11,20 @@ AGAIN = 5.0
 """Seconds until an engine that did not answer is looked at again; its event stream is quicker."""
 
 
+STRANGERS = "strangers"
+"""Noted instead of a handle: something changed that is not ours."""
+PAUSE = 1.0
+"""Seconds between two looks at strangers, who may come and go as they like."""
+
+
 class Looking:
     def __init__(self, types: Iterable[MachineType]) -> None:
+        self._strangers_at: dict[MachineType, float] = {}
         self._due: dict[MachineType, float | None] = dict.fromkeys(types, 0.0)
         self._noted: set[tuple[MachineType, str]] = set()
 
     def note(self, type_: MachineType, handle: str | None) -> None:
-        """Something changed: one instance, or (None) anything."""
+        """Something changed: one instance, STRANGERS, or (None) anything."""
         if handle is None:
             self._due[type_] = 0.0
         else:
@@ -38,9 +45,13 @@ class Looking:
             self._due[type_] = None
             looks.append(Look(type=type_))
         for type_, handle in sorted(self._noted):
-            if handle not in touched:
+            if handle == STRANGERS and now < self._strangers_at.get(type_, now):
+                wakes.append(self._strangers_at[type_])
+            elif handle not in touched:
                 self._noted.discard((type_, handle))
                 looks.append(Look(type=type_, handle=handle))
+                if handle == STRANGERS:
+                    self._strangers_at[type_] = now + PAUSE
         return looks, wakes
 
     def again(self, type_: MachineType, due: float) -> None:

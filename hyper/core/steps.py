@@ -88,7 +88,8 @@ class Publish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """Observe one instance, or everything where `handle` is None."""
+    """Observe one instance, what is not ours (hyper.core.looking.STRANGERS), or everything where
+    `handle` is None."""
 
     type: MachineType
     handle: str | None = None
@@ -103,7 +104,8 @@ Step = MachineStep | Prepare | Discard | Publish | Look
 class Outcome:
     """What became of a step. `error` is "" where it succeeded; `down`: the engine did not answer.
 
-    `instance` is what a look after the step found at `handle`, None: gone; `view` is a full look's.
+    `instance` is what a look after the step found at `handle`, None: gone; `view` is a full look's,
+    or has only `foreign` where it was at strangers.
     `refused` has the ports that could not be published, and why. `ticket` orders looks (hyper.core.views).
     """
 

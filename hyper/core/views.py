@@ -23,6 +23,7 @@ class Engine:
     instances: dict[str, Instance] = field(default_factory=dict)
     tickets: dict[str, int] = field(default_factory=dict)
     foreign: tuple[Foreign, ...] = ()
+    foreign_ticket: int = 0
 
     def looked(self, view: View, ticket: int) -> None:
         """A full look that began with `ticket`."""
@@ -34,8 +35,12 @@ class Engine:
         fresh = {it.handle: it for it in view.instances if it.handle not in later}
         self.instances = fresh | kept
         self.tickets = dict.fromkeys(fresh, ticket) | {h: self.tickets[h] for h in later}
-        self.foreign = view.foreign
+        self.strangers(view.foreign, ticket)
         self.known, self.error = True, ""
+
+    def strangers(self, foreign: tuple[Foreign, ...], ticket: int) -> None:
+        if ticket > self.foreign_ticket:
+            self.foreign, self.foreign_ticket = foreign, ticket
 
     def inspected(self, handle: str, instance: Instance | None, ticket: int) -> None:
         """A look at one instance; None: it is gone."""

@@ -10,10 +10,11 @@ from typing import Protocol
 from hyper.core.model import Instance, View
 from manifests.kinds.image import MachineType
 from manifests.scalars import Uid
-from manifests.wire import ImageRef, Placement
+from manifests.wire import Foreign, ImageRef, Placement
 
 Notify = Callable[[str | None], None]
-"""Called from a driver's own thread with the handle that changed, or None: look at everything."""
+"""Called from a driver's own thread with the handle that changed, STRANGERS where something that is
+not ours did, or None: look at everything."""
 
 
 class DriverError(Exception):
@@ -46,6 +47,9 @@ class Driver(Protocol):
 
     def observe(self) -> View:
         """Everything on the engine. Never raises: an engine that does not answer is View(error=...)."""
+
+    def strangers(self) -> tuple[Foreign, ...]:
+        """What is not ours, with the ports of the node that it has published."""
 
     def inspect(self, handle: str) -> Instance | None:
         """One of our instances now, None if gone or not ours."""

@@ -29,6 +29,7 @@ from hyper.drivers.docker_words import (
     instance_of,
     is_id,
     limits,
+    stranger,
     tag,
     tags_of_ours,
 )
@@ -77,7 +78,7 @@ class Docker:
         foreign: list[Foreign] = []
         for summary in listed:
             instance = None
-            if (summary.get("Labels") or {}).get(CLUSTER) == self._cluster:
+            if self._labelled(summary):
                 try:
                     details = self._details(summary["Id"])
                 except DriverError as error:
@@ -88,9 +89,23 @@ class Docker:
             if instance is not None:
                 instances.append(instance)
             else:
-                name = (summary.get("Names") or [summary["Id"][:12]])[0].lstrip("/")
-                foreign.append(Foreign(type=self.type, name=name))
+                foreign.append(stranger(summary))
         return View(tuple(instances), tuple(foreign))
+
+    def strangers(self) -> tuple[Foreign, ...]:
+        with self._calls() as client:
+            listed = client.containers(all=True)
+            return tuple(stranger(it) for it in listed if not self._own(it))
+
+    def _own(self, summary: Mapping[str, Any]) -> bool:
+        """Whether it is ours, or gone since it was listed."""
+        if not self._labelled(summary) or summary["Id"] in self._ours:
+            return self._labelled(summary)
+        details = self._details(summary["Id"])
+        return details is None or self._recognise(details) is not None
+
+    def _labelled(self, summary: Mapping[str, Any]) -> bool:
+        return bool((summary.get("Labels") or {}).get(CLUSTER) == self._cluster)
 
     def inspect(self, handle: str) -> Instance | None:
         details = self._details(handle)

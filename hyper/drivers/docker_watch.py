@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from hyper.core.looking import STRANGERS
 from hyper.drivers import DriverError, Notify
 from hyper.drivers.docker_connection import connect, plainly
 from hyper.drivers.docker_words import CLUSTER
@@ -20,6 +21,9 @@ RECONNECT = (0.2, 2.0)
 """Seconds before the events are asked for again: the first time, and at most."""
 
 EVENTS = ["start", "die", "destroy", "pause", "unpause", "update", "rename", "oom"]
+FILTERS = {"type": ["container"], "event": EVENTS}
+APPEARANCES = ("start", "die", "destroy", "rename")
+"""What changes the list of strangers and of the ports they have."""
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +35,7 @@ class Watcher:
         self, base_url: str, cluster: str, notify: Notify, reconnected: Callable[[], None]
     ) -> None:
         self._base_url = base_url
-        self._filters = {"type": ["container"], "event": EVENTS, "label": [f"{CLUSTER}={cluster}"]}
+        self._cluster = cluster
         self._notify = notify
         self._reconnected = reconnected
         self._closed = threading.Event()
@@ -69,18 +73,25 @@ class Watcher:
             try:
                 # The engine answers just before it listens; what happens in between is in `since`.
                 since = int(time.time()) - 1
-                stream = client.events(filters=self._filters, decode=True, since=since)
+                stream = client.events(filters=FILTERS, decode=True, since=since)
                 with self._lock:
                     self._stream = stream
                     if self._closed.is_set():
                         self._hang_up()
                 self._tell(None)
                 for event in stream:
-                    self._tell(event["Actor"]["ID"])
+                    self._hear(event)
             finally:
                 client.close()
                 self._reconnected()
         self._tell(None)  # the engine has gone, perhaps
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        actor = event["Actor"]
+        if actor.get("Attributes", {}).get(CLUSTER) == self._cluster:
+            self._tell(actor["ID"])
+        elif event["Action"] in APPEARANCES:
+            self._tell(STRANGERS)
 
     def _tell(self, handle: str | None) -> None:
         if not self._closed.is_set():

@@ -12,7 +12,7 @@ from hyper.core.model import Instance, Life
 from hyper.drivers import DriverError, Refused
 from manifests.kinds.image import MachineType
 from manifests.scalars import Cpus, Memory, Name, Uid
-from manifests.wire import ImageRef, Placement
+from manifests.wire import Foreign, ImageRef, Placement
 
 REPOSITORY = "iaas-image"
 CLUSTER, UID, EPOCH = "iaas.cluster", "iaas.uid", "iaas.epoch"
@@ -136,6 +136,22 @@ def instance_of(details: Mapping[str, Any], cluster: str) -> Instance | None:
         clean=stopped and ran and state["ExitCode"] == 0 and not state["Error"],
         exit_code=state["ExitCode"] if stopped and ran else None,
         ended=ending(state) if stopped else "",
+    )
+
+
+def stranger(summary: Mapping[str, Any]) -> Foreign:
+    """A container of the list that is not ours. Its ports are those it has while it runs."""
+    name = (summary.get("Names") or [summary["Id"][:12]])[0].lstrip("/")
+    ports = {
+        (port["PublicPort"], port["Type"])
+        for port in summary.get("Ports") or ()
+        # one of IPv6 alone is in nobody's way
+        if port.get("PublicPort") and (":" not in port.get("IP", "") or port["IP"] == "::")
+    }
+    return Foreign(
+        type=MachineType.DOCKER,
+        name=name,
+        ports=tuple(f"{number}/{protocol}" for number, protocol in sorted(ports)),
     )
 
 

@@ -123,6 +123,11 @@ class Libvirt:
             return View(error=str(error))
         return View(tuple(instances), tuple(foreign))
 
+    def strangers(self) -> tuple[Foreign, ...]:
+        if (view := self.observe()).error:
+            raise DriverError(view.error)
+        return view.foreign
+
     def inspect(self, handle: str) -> Instance | None:
         try:
             domain, facts, label = self._ours(handle)

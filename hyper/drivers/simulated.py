@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from hyper.core.looking import STRANGERS
 from hyper.core.model import Instance, Life, View
 from hyper.drivers import DriverError, EngineDown, Notify, Refused
 from manifests.kinds.image import MachineType
@@ -32,7 +33,7 @@ class Engine:
         self.fault: Fault | None = None
         self.images: set[Sha256] = set()
         self.corrupt: set[Sha256] = set()
-        self.foreign: set[str] = set()
+        self.foreign: dict[str, tuple[str, ...]] = {}
         self.watchers: dict[Simulated, Notify] = {}
         self.instances: dict[str, dict[str, Instance]] = {}
         self._made = 0
@@ -65,8 +66,10 @@ class Engine:
         for uid in {each.uid for known in self.instances.values() for each in known.values()}:
             self.kill(uid)
 
-    def add_foreign(self, name: str) -> None:
-        self.foreign.add(name)
+    def add_foreign(self, name: str, *ports: str) -> None:
+        self.foreign[name] = ports
+        for notify in self.watchers.values():
+            notify(STRANGERS)
 
     def of(self, uid: Uid) -> list[Instance]:
         return [
@@ -149,17 +152,23 @@ class Simulated:
             self.engine.check("observe")
         except DriverError as error:
             return View(error=str(error))
-        engine = self.engine
-        others = (
-            instance.name
-            for cluster, known in engine.instances.items()
+        return View(tuple(self._mine().values()), self._foreign())
+
+    def strangers(self) -> tuple[Foreign, ...]:
+        self.engine.check("inspect")
+        return self._foreign()
+
+    def _foreign(self) -> tuple[Foreign, ...]:
+        others = {
+            instance.name: ()
+            for cluster, known in self.engine.instances.items()
             if cluster != self.cluster
             for instance in known.values()
+        }
+        return tuple(
+            Foreign(type=self.type, name=name, ports=ports)
+            for name, ports in sorted((self.engine.foreign | others).items())
         )
-        foreign = tuple(
-            Foreign(type=self.type, name=name) for name in sorted([*engine.foreign, *others])
-        )
-        return View(tuple(self._mine().values()), foreign)
 
     def inspect(self, handle: str) -> Instance | None:
         self.engine.check("inspect")

@@ -90,7 +90,9 @@ class _Viewer:
                 {"type": driver.type, "ok": driver.ok, "detail": driver.detail}
                 for driver in (report.drivers if report else ())
             ],
+            "publisher": item.node.publisher,
             "foreign": [dump(found) for found in (report.foreign if report else ())],
+            "listeners": [dump(found) for found in (report.listeners if report else ())],
             "version": report.version if report else "",
         }
 

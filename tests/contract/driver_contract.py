@@ -374,6 +374,7 @@ class DriverContract:
             (1, Life.RUNNING, rig.memory[1]),
         }
         assert Foreign(type=rig.type, name=name) in view.foreign
+        assert set(driver.strangers()) == set(view.foreign)
         assert not {idle.name, busy.name} & {foreign.name for foreign in view.foreign}
 
     def test_what_is_foreign_is_never_touched(self, rig: Rig) -> None:

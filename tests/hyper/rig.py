@@ -19,7 +19,7 @@ from manifests.wire import Assignment, MachineReport, Report
 from tests.hyper.making import CLUSTER, DOCKER, LIBVIRT, exchange, uid
 
 TRAITS = {
-    DOCKER: Traits(live=True, native_ports=True),
+    DOCKER: Traits(live=True, native_ports=True, proxy="docker-proxy"),
     LIBVIRT: Traits(live=False, native_ports=False),
 }
 TYPES = (DOCKER, LIBVIRT)

@@ -6,12 +6,13 @@ import pytest
 
 from hyper.agent import DESERTED
 from hyper.core.admission import Refusal
+from hyper.core.looking import PAUSE, STRANGERS
 from hyper.core.shelf import KEPT
-from hyper.core.steps import Create
+from hyper.core.steps import Create, Look
 from manifests.kinds.image import MachineType
 from manifests.kinds.machine import PowerState, RestartPolicy
-from manifests.scalars import Memory, Name
-from manifests.wire import Phase
+from manifests.scalars import Memory, Name, Protocol
+from manifests.wire import Listener, Phase
 from tests.hyper.making import (
     DOCKER,
     LIBVIRT,
@@ -225,6 +226,35 @@ def test_what_is_foreign_is_told_and_left_alone(running: Node) -> None:
     running.settle()
     assert [item.name for item in running.report.foreign] == ["postgres"]
     assert running.mutations == mutations
+
+
+def test_what_strangers_publish_is_told_at_most_once_a_second(running: Node) -> None:
+    running.engine.add_foreign("postgres", "5432/tcp")
+    assert running.settle() == [Look(type=DOCKER, handle=STRANGERS)]
+    assert [item.ports for item in running.report.foreign] == [("5432/tcp",)]
+    running.engine.add_foreign("blog", "80/tcp")
+    assert running.settle() == []
+    running.later(PAUSE)
+    assert [item.name for item in running.report.foreign] == ["blog", "postgres"]
+
+
+def test_only_the_programs_of_the_node_are_told_as_listeners(running: Node) -> None:
+    """Not the engine's own, of which the engine tells whose ports they are."""
+
+    def listener(number: int, process: str) -> Listener:
+        return Listener(protocol=Protocol.TCP, port=number, process=process)
+
+    ours = placement(ports=(port("8080:80"),), digest="e" * 64)
+    running.told(assignment(ours, generation=2))
+    nginx, daemon = listener(80, "nginx"), listener(2375, "dockerd")
+    found = (nginx, daemon, listener(8080, "dockerd"), listener(8081, "docker-proxy"))
+    running.agent.hear(found)
+    running.settle()
+    assert running.report.listeners == (nginx, daemon)
+    revision = running.report.revision
+    running.agent.hear(found)
+    running.settle()
+    assert running.report.revision == revision
 
 
 def test_a_new_epoch_clears_the_old_instance_first(running: Node) -> None:

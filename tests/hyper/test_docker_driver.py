@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from hyper.core.looking import STRANGERS
 from hyper.core.model import Life
 from hyper.drivers import DriverError, EngineDown, Refused
 from hyper.drivers.docker import Docker
@@ -422,9 +423,31 @@ def test_an_idle_watch_is_silent(rig: DockerRig, wire: Wire) -> None:
     rig.kill(instance.handle)
     told = heard.until(instance.handle, lambda: True)
 
-    assert told == [instance.handle]
+    assert told[-1] == instance.handle
+    assert set(told) == {STRANGERS, instance.handle}
     assert wire.connections == before
     driver.close()
+
+
+def test_ports_that_strangers_publish_are_told_while_they_have_them(rig: DockerRig) -> None:
+    driver = rig.driver()
+    instance, heard = watched(rig, driver)
+    port, name = free_port(), f"bystander-{instance.uid[:8]}"
+    bindings = {
+        "80/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(port)}],
+        "53/udp": [{"HostIp": "", "HostPort": str(port)}],
+    }
+    inside: dict[str, dict[str, str]] = {key: {} for key in bindings}
+    handle = rig.foreign_container(name, ExposedPorts=inside, HostConfig={"PortBindings": bindings})
+
+    def ports() -> list[tuple[str, ...]]:
+        return [it.ports for it in driver.strangers() if it.name == name]
+
+    assert ports() == [()]
+    rig.client.start(handle)
+    heard.until(STRANGERS, lambda: ports() == [(f"{port}/tcp", f"{port}/udp")])
+    rig.client.kill(handle)
+    heard.until(STRANGERS, lambda: ports() == [()])
 
 
 def test_a_watch_can_be_closed_while_the_engine_is_away(rig: DockerRig, wire: Wire) -> None:
