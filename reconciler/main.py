@@ -21,7 +21,7 @@ from reconciler.api.serve import Server
 from reconciler.api.tokenfiles import token_files
 from reconciler.cluster import Cluster
 from reconciler.fleet import Fleet
-from reconciler.images import Library
+from reconciler.images import ImageError, Library
 from reconciler.loop import Loop
 from reconciler.options import parse
 from reconciler.signal import Signal
@@ -42,7 +42,7 @@ def main() -> None:
     try:
         options.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         asyncio.run(run(options))
-    except (StoreError, TokenError, OSError) as error:
+    except (StoreError, TokenError, ImageError, OSError) as error:
         sys.exit(f"iaas-reconciler: {error}")
 
 
@@ -52,7 +52,7 @@ async def run(options: argparse.Namespace) -> None:
     store = Store(options.state / "state.db")
     term = store.take_term()
     cluster = Cluster(store, Signal())
-    library = Library(options.state / "images")
+    library = Library(options.images)
     desk = Desk(cluster, library, new_uid=lambda: Uid(uuid.uuid4()), clock=time.time)
     deps = Deps(cluster=cluster, desk=desk, library=library, tokens=tokens)
     server = Server(make_app(deps), *options.listen, on_stop=deps.close)
@@ -77,6 +77,7 @@ async def run(options: argparse.Namespace) -> None:
     finally:
         await asyncio.to_thread(server.stop)
         store.close()
+        library.close()
 
 
 async def tidy(desk: Desk) -> None:

@@ -35,6 +35,13 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         "--state", type=Path, default="/var/lib/iaas/reconciler", metavar="DIR", help="%(default)s"
     )
     parser.add_argument(
+        "--images",
+        type=Path,
+        default="/images",
+        metavar="DIR",
+        help="where image bytes are kept (%(default)s); it may be exported by NFS",
+    )
+    parser.add_argument(
         "--agent-token-file",
         type=Path,
         default="/var/lib/iaas/agent.token",

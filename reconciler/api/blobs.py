@@ -1,12 +1,19 @@
-"""The bytes of images, by sha256: users put them here, agents fetch them, and go on where they broke off."""
+"""The bytes of images, by sha256: users put them here, agents fetch them, and both go on where they
+broke off: a download by its `Range`, an upload by `Upload-Offset`.
+
+That header of a 404 tells how many bytes are kept, and with it a PUT brings the rest; `Upload-Length`
+is the length of the whole where a PUT does not bring all that is missing.
+"""
 
 import re
 
 from manifests.scalars import Sha256
 from reconciler.api.deps import Deps
-from reconciler.api.http import Answer, ApiError, Request, bad_request, not_found
+from reconciler.api.http import Answer, ApiError, Request, bad_request
+from reconciler.images import Incomplete, InUse, WrongOffset
 
 BYTES = "application/octet-stream"
+OFFSET, LENGTH = "Upload-Offset", "Upload-Length"
 
 
 def get_blob(deps: Deps, request: Request) -> Answer:
@@ -16,7 +23,8 @@ def get_blob(deps: Deps, request: Request) -> Answer:
     try:
         file = deps.library.open(sha256)
     except FileNotFoundError:
-        raise not_found("these bytes are not here") from None
+        kept = {OFFSET: str(deps.library.kept(sha256))}
+        raise ApiError(404, "not_found", "these bytes are not here", headers=kept) from None
     size, tag = file.seek(0, 2), f'"{sha256}"'
     start = _start(request, tag)
     headers = {"Content-Type": BYTES, "Accept-Ranges": "bytes", "ETag": tag}
@@ -47,14 +55,42 @@ def _beyond(size: int) -> ApiError:
 
 
 def put_blob(deps: Deps, request: Request) -> Answer:
+    """201 when the file is complete, 202 when more of it must come."""
     request.only()
-    sha256, length = _digest(request), request.length
-    known = deps.library.touch(sha256)
-    if not known:
-        with deps.uploads.take():
-            deps.library.put(sha256, request.stream, length)
-    body = {"sha256": sha256, "size": deps.library.size(sha256)}
-    return Answer(status=200 if known else 201, body=body)
+    sha256, length, offset = _digest(request), request.length, _number(request, OFFSET)
+    end = (offset or 0) + length
+    total = _number(request, LENGTH) or end
+    if total < end:
+        raise bad_request(f"it would get {end} bytes instead of {total}", field=LENGTH)
+    if deps.library.touch(sha256):
+        return Answer(body={"sha256": sha256, "size": deps.library.size(sha256)})
+    with deps.uploads.take():
+        kept = _receive(deps, request, sha256, length, offset, total)
+    body = {"sha256": sha256, "size": kept}
+    if kept < total:
+        return Answer(status=202, body=body, headers={OFFSET: str(kept)})
+    return Answer(status=201, body=body)
+
+
+def _receive(
+    deps: Deps, request: Request, sha256: Sha256, length: int, offset: int | None, total: int
+) -> int:
+    library, stream = deps.library, request.stream
+    try:
+        return library.receive(sha256, stream, length, offset=offset, total=total)
+    except (WrongOffset, Incomplete) as error:
+        wrong = isinstance(error, WrongOffset)
+        raise ApiError(
+            409 if wrong else 400,
+            "wrong_offset" if wrong else "incomplete",
+            str(error),
+            field=OFFSET if wrong else "",
+            hint=f"send the rest with {OFFSET}: {error.kept}",
+            headers={OFFSET: str(error.kept)},
+        ) from None
+    except InUse as error:
+        message, later = str(error), {"Retry-After": "2"}
+        raise ApiError(429, "too_many_requests", message, headers=later) from None
 
 
 def _digest(request: Request) -> Sha256:
@@ -62,3 +98,11 @@ def _digest(request: Request) -> Sha256:
         return Sha256.from_json(request.arguments["sha256"])
     except ValueError as error:
         raise bad_request(str(error), field="sha256") from None
+
+
+def _number(request: Request, name: str) -> int | None:
+    if not (text := request.header(name.lower())):
+        return None
+    if not re.fullmatch("[0-9]{1,18}", text):
+        raise bad_request(f"{name} is not a number", field=name)
+    return int(text)

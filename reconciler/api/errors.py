@@ -6,7 +6,7 @@ import secrets
 
 from manifests.codec import dump
 from reconciler.api.http import Answer, ApiError
-from reconciler.images import BadBytes, LibraryFull
+from reconciler.images import BadBytes, Broken, LibraryFull
 from reconciler.store import StoreError, StoreFull
 from reconciler.submit import Braked, Busy, Conflicts, Forbidden, Invalid
 
@@ -22,6 +22,7 @@ ERRORS: tuple[tuple[type[Exception], int, str, str], ...] = (
     (Busy, 503, "busy", "try again"),
     (BadBytes, 422, "bad_bytes", "upload the file again"),
     (LibraryFull, 507, "no_room", "free some room on the controller's disk"),
+    (Broken, 503, "storage", "look at the disk of the image directory, and at who may write there"),
     (StoreFull, 507, "no_room", "free some room on the controller's disk"),
 )
 

@@ -45,6 +45,7 @@ class Ours:
             "iaas-reconciler",
             f"--listen=127.0.0.1:{PORT}",
             f"--state={self._state}/r",
+            f"--images={self._state}/images",
             self._cluster,
         )
         self._agent = self._start(

@@ -123,6 +123,7 @@ class Lab:
             BIN / "iaas-reconciler",
             f"--listen=127.0.0.1:{self.api_port}",
             f"--state={self.dir}/r",
+            f"--images={self.dir}/images",
             f"--agent-token-file={self.agent_token}",
         )
         self.agent = Daemon(

@@ -21,8 +21,19 @@ def hyper(lab: Lab, *, state: str = "h2", listen: str = "127.0.0.1:0", token: Pa
     return run("hyper", *options, "--drivers=docker")
 
 
-def reconciler(lab: Lab, *, state: str = "r2", listen: str = "127.0.0.1:0", token: Path) -> Result:
-    options = (f"--state={lab.dir}/{state}", f"--listen={listen}")
+def reconciler(
+    lab: Lab,
+    *,
+    state: str = "r2",
+    images: str = "images2",
+    listen: str = "127.0.0.1:0",
+    token: Path,
+) -> Result:
+    options = (
+        f"--state={lab.dir}/{state}",
+        f"--images={lab.dir}/{images}",
+        f"--listen={listen}",
+    )
     return run("iaas-reconciler", *options, f"--agent-token-file={token}")
 
 
@@ -41,6 +52,8 @@ def refused(result: Result, *words: str, code: int = 1) -> None:
 def test_a_second_program_on_the_same_state(small: Lab) -> None:
     refused(hyper(small, state="h", token=small.agent_token), "another hyper uses", "--state")
     refused(reconciler(small, state="r", token=small.agent_token), "in use by another process")
+    again = reconciler(small, images="images", token=small.agent_token)
+    refused(again, "image directory of another iaas-reconciler", "--images")
     refused(run("hyper", "--purge", f"--state={small.state}"), "another hyper uses")
     assert small.get("node", "n1")["state"] == "ready"
 

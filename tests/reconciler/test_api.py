@@ -202,6 +202,37 @@ def test_any_other_range_gets_all(world: World, headers: dict[str, str]) -> None
     assert world.client().head(path, headers={"Range": "bytes=3-"}).status_code == 200
 
 
+def test_an_upload_in_pieces(world: World) -> None:
+    client, path = world.client(), f"/iaas/blobs/{SHA256}"
+    assert client.head(path).headers["upload-offset"] == "0"
+    headers = {"Upload-Length": str(len(BYTES))}
+    answer = client.put(path, content=BYTES[:10], headers=headers)
+    assert (answer.status_code, answer.headers["upload-offset"]) == (202, "10")
+    answer = client.get(path)
+    assert (answer.status_code, answer.headers["upload-offset"]) == (404, "10")
+    wrong = client.put(path, content=BYTES[9:], headers={"Upload-Offset": "9"})
+    assert (wrong.status_code, wrong.headers["upload-offset"]) == (409, "10")
+    assert wrong.json() | {"field": "Upload-Offset", "error": "wrong_offset"} == wrong.json()
+    answer = client.put(path, content=BYTES[10:], headers={"Upload-Offset": "10"})
+    assert (answer.status_code, answer.json()) == (201, {"sha256": SHA256, "size": len(BYTES)})
+    assert client.get(path).content == BYTES
+
+
+def test_an_upload_whose_last_answer_was_lost_is_finished_with_nothing(world: World) -> None:
+    client, path = world.client(), f"/iaas/blobs/{SHA256}"
+    total = str(len(BYTES))
+    client.put(path, content=BYTES, headers={"Upload-Length": str(len(BYTES) + 1)})
+    answer = client.put(path, content=b"", headers={"Upload-Offset": total})
+    assert answer.status_code == 201
+
+
+def test_a_second_upload_of_the_same_bytes_is_told_to_wait(world: World) -> None:
+    with world.library.writer(SHA256):
+        answer = world.client().put(f"/iaas/blobs/{SHA256}", content=BYTES)
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "2")
+    assert "being received already" in answer.json()["message"]
+
+
 def test_other_bytes_are_refused(world: World) -> None:
     answer = world.client().put(f"/iaas/blobs/{SHA256}", content=b"others")
     assert (answer.status_code, answer.json()["error"]) == (422, "bad_bytes")
@@ -209,7 +240,7 @@ def test_other_bytes_are_refused(world: World) -> None:
 
 
 def test_bytes_for_which_there_is_no_room_are_refused(world: World) -> None:
-    world.library.reserve = 1 << 60
+    world.library.room.reserve = 1 << 60
     answer = world.client().put(f"/iaas/blobs/{SHA256}", content=BYTES)
     assert (answer.status_code, answer.json()["error"]) == (507, "no_room")
 

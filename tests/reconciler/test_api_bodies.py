@@ -199,10 +199,23 @@ def test_an_upload_beyond_the_disk_is_refused_unread(world: World) -> None:
     refused(world, 507, "PUT", f"/iaas/blobs/{SHA256}", **environ)
 
 
-def test_an_upload_that_ends_early_leaves_nothing(world: World) -> None:
+def test_an_upload_that_ends_early_is_no_image(world: World) -> None:
     path = f"/iaas/blobs/{SHA256}"
-    refused(world, 422, "PUT", path, BYTES[:-1], CONTENT_LENGTH=str(len(BYTES)))
-    assert list(world.library.root.iterdir()) == []
+    refused(world, 400, "PUT", path, BYTES[:-1], CONTENT_LENGTH=str(len(BYTES)))
+    assert not world.library.has(SHA256)
+    assert world.library.kept(SHA256) == len(BYTES) - 1
+
+
+@pytest.mark.parametrize("value", ["-1", "+0", "0x1", "1_0", " 1", "9" * 19, "１"], ids=ascii)
+@pytest.mark.parametrize("name", ["HTTP_UPLOAD_OFFSET", "HTTP_UPLOAD_LENGTH"])
+def test_offsets_and_lengths_are_plain_numbers(world: World, name: str, value: str) -> None:
+    data = refused(world, 400, "PUT", f"/iaas/blobs/{SHA256}", BYTES, **{name: value})
+    assert data["message"].endswith("is not a number")
+
+
+def test_a_piece_beyond_the_length_of_the_whole_is_refused(world: World) -> None:
+    environ = {"HTTP_UPLOAD_OFFSET": "0", "HTTP_UPLOAD_LENGTH": "5", "wsgi.input": Unread()}
+    refused(world, 400, "PUT", f"/iaas/blobs/{SHA256}", BYTES, **environ)
 
 
 # -- sets (52) ---------------------------------------------------------------------------------------

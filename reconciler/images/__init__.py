@@ -1,0 +1,30 @@
+"""The image library: the bytes of images, each file named by its sha256.
+
+Here: keeping, receiving and finding bytes. Not here: what an image is for, nor its format.
+
+`errors` the reasons · `directory` the files · `writing` bytes on their way in · `library` all of it
+"""
+
+from reconciler.images.errors import (
+    BadBytes,
+    Broken,
+    ImageError,
+    Incomplete,
+    InUse,
+    LibraryFull,
+    LibraryLocked,
+    WrongOffset,
+)
+from reconciler.images.library import Library
+
+__all__ = [
+    "BadBytes",
+    "Broken",
+    "ImageError",
+    "InUse",
+    "Incomplete",
+    "Library",
+    "LibraryFull",
+    "LibraryLocked",
+    "WrongOffset",
+]
