@@ -73,11 +73,17 @@ def commands() -> Iterator[str]:
     yield "## Commands\n"
     context = click.Context(cli, info_name="iaasctl")
     yield f"```\n{cli.get_help(context)}\n```\n"
-    for name in cli.list_commands(context):
-        command = cli.get_command(context, name)
+    yield from commands_of(cli, context)
+
+
+def commands_of(group: click.Group, context: click.Context) -> Iterator[str]:
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         assert command is not None
         below = click.Context(command, info_name=name, parent=context)
-        yield f"### iaasctl {name}\n\n```\n{command.get_help(below)}\n```\n"
+        yield f"### {below.command_path}\n\n```\n{command.get_help(below)}\n```\n"
+        if isinstance(command, click.Group):
+            yield from commands_of(command, below)
 
 
 if __name__ == "__main__":

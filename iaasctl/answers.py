@@ -60,11 +60,11 @@ def parsed(response: Response, read: Callable[[Any], T]) -> T:
     if response.status >= 400:
         raise failure(response.status, data)
     if response.status >= 300:
-        raise _strange(f"status {response.status}")
+        raise strange(f"status {response.status}")
     try:
         return read(data)
     except (LookupError, TypeError, ValueError, AttributeError):
-        raise _strange("its answer is of an unknown form") from None
+        raise strange("its answer is of an unknown form") from None
 
 
 def outcome(data: Any) -> Outcome:
@@ -104,6 +104,10 @@ def one(data: Any) -> Object:
     return data
 
 
+def failure_of(response: Response) -> Failure:
+    return failure(response.status, _json(response))
+
+
 def failure(status: int, data: Any) -> Failure:
     """The Failure of an answer of 4xx or 5xx."""
     error = data if isinstance(data, dict) else {}
@@ -114,7 +118,7 @@ def failure(status: int, data: Any) -> Failure:
     if status in (401, 403):
         return Unauthorised(message, fix=WHERE)
     if status == 404:
-        return NotFound(message, fix=hint) if "error" in error else _strange("status 404")
+        return NotFound(message, fix=hint) if "error" in error else strange("status 404")
     if status in (409, 412):
         return _conflict(error, message, hint)
     if status in (400, 405, 413, 415, 422):
@@ -173,10 +177,11 @@ def _json(response: Response) -> Any:
     except (ValueError, RecursionError):
         if response.status >= 400:
             return {}
-        raise _strange("its answer is not JSON") from None
+        raise strange("its answer is not JSON") from None
 
 
-def _strange(why: str) -> Failure:
+def strange(why: str) -> Failure:
+    """The failure of a server that does not keep to the contract."""
     return Failure(
         "this does not look like an answer of a reconciler",
         why,

@@ -1,6 +1,6 @@
 """What --wait does after a change was accepted: follow it, show the end, say what went wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from iaasctl.client import Client
 from iaasctl.errors import Failure, on_interrupt
@@ -14,9 +14,15 @@ from iaasctl.waiting import conclusion, wait
 
 
 def follow(
-    client: Client, targets: Sequence[Target], timeout: float, progress: Progress, done: str
+    client: Client,
+    targets: Sequence[Target],
+    timeout: float,
+    progress: Progress,
+    done: str,
+    show: Callable[[str], None] = out,
 ) -> None:
-    """Returns when all is as wanted, raises what is not. `done` says what was accepted before."""
+    """Returns when all is as wanted, raises what is not. `done` says what was accepted before,
+    `show` prints the table at the end."""
     try:
         with on_interrupt(
             f"{done}; the cluster goes on converging", "iaasctl get all --watch follows it"
@@ -29,7 +35,7 @@ def follow(
     finally:
         progress.close()
     if text := as_text(_groups(targets, waited.world), "table"):
-        out(text)
+        show(text)
     if failure := conclusion(waited.statuses, timeout):
         raise failure
 

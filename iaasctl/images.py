@@ -4,22 +4,15 @@ Here: bytes. Not here: what the documents say otherwise; they may be wrong in an
 server says so.
 """
 
-import hashlib
-import os
-import stat
-from collections.abc import Callable, Iterable
-from io import BufferedReader
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from iaasctl import uploads
 from iaasctl.client import Client
-from iaasctl.errors import Failure
+from iaasctl.uploads import Bytes, Progress, quiet
 from manifests.load import Document
 from manifests.problem import Problem
-
-CHUNK = 1 << 20
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, the bytes done and the bytes to do."""
 
 
 class ImageFile(NamedTuple):
@@ -29,10 +22,6 @@ class ImageFile(NamedTuple):
     path: Path
     size: int
     sha256: str = ""
-
-
-def quiet(_what: str, _done: int, _total: int) -> None:
-    """No progress."""
 
 
 def find(documents: Iterable[Document]) -> tuple[list[ImageFile], list[Problem]]:
@@ -45,17 +34,10 @@ def find(documents: Iterable[Document]) -> tuple[list[ImageFile], list[Problem]]
             continue
         path = Path(document.file).parent / name
         try:
-            files.append(ImageFile(document, path, _size(path)))
+            files.append(ImageFile(document, path, uploads.size_of(path)))
         except (OSError, ValueError) as error:
             problems.append(_missing(document, path, error))
     return files, problems
-
-
-def _size(path: Path) -> int:
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise IsADirectoryError(0, "not a regular file")
-    return status.st_size
 
 
 def _missing(document: Document, path: Path, error: OSError | ValueError) -> Problem:
@@ -69,17 +51,8 @@ def _missing(document: Document, path: Path, error: OSError | ValueError) -> Pro
 
 def hashed(file: ImageFile, progress: Progress = quiet) -> ImageFile:
     """The file with its digest, read in pieces."""
-    digest = hashlib.sha256()
-    done = 0
-    try:
-        with file.path.open("rb", buffering=0) as source:
-            while piece := source.read(CHUNK):
-                digest.update(piece)
-                done += len(piece)
-                progress(f"reading {file.path}", done, file.size)
-    except OSError as error:
-        raise Failure(f"cannot read {file.path}", why=error.strerror or str(error)) from None
-    return ImageFile(file.document, file.path, done, digest.hexdigest())
+    found = uploads.hashed(file.path, progress)
+    return ImageFile(file.document, file.path, found.size, found.sha256)
 
 
 def mismatch(file: ImageFile) -> Problem | None:
@@ -99,29 +72,7 @@ def completed(data: dict[str, Any], sha256: str) -> dict[str, Any]:
     return {**data, "spec": {**data["spec"], "sha256": sha256}}
 
 
-def upload(client: Client, file: ImageFile, progress: Progress = quiet) -> None:
-    """Send the bytes. The server checks the digest, so a file that changed meanwhile is refused."""
-    try:
-        with file.path.open("rb", buffering=0) as source:
-            if os.fstat(source.fileno()).st_size != file.size:
-                raise Failure(f"{file.path} changed while it was read", fix="try again")
-            body = _Counted(source, file, progress)
-            client.put_blob(file.sha256, body, file.size)
-    except OSError as error:
-        raise Failure(f"cannot read {file.path}", why=error.strerror or str(error)) from None
-
-
-class _Counted(BufferedReader):
-    """A file that tells how much of it was read."""
-
-    def __init__(self, raw: Any, file: ImageFile, progress: Progress) -> None:
-        super().__init__(raw, CHUNK)
-        self._file = file
-        self._progress = progress
-        self._done = 0
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        piece = super().read(size)
-        self._done += len(piece)
-        self._progress(f"uploading {self._file.path}", self._done, self._file.size)
-        return piece
+def upload(client: Client, file: ImageFile, at: int, progress: Progress = quiet) -> None:
+    """Send the bytes from `at` on. The server checks the digest, so a file that changed meanwhile is
+    refused."""
+    client.put_blob(file.path, Bytes(file.sha256, file.size), at, progress)

@@ -21,11 +21,17 @@ COMMANDS = {
     "describe": "Tell everything about one object, and why it is not ready.",
     "delete": "Delete objects by name or by manifest.",
     "events": "Show what happened, and why.",
+    "node": "The lab's commands for nodes: add, rm, ls.",
+    "img": "The lab's commands for images: add, rm, ls.",
+    "vm": "The lab's commands for machines: add, start, stop, rm, ls.",
     "schema": "Print the JSON Schema of a kind, for editors.",
+    "completion": "Print the completion script for bash, zsh or fish.",
     "version": "Show the versions of client and server.",
 }
 ALIASES = {"diff": "plan"}
 """Other names, not shown in the list of commands."""
+COMPLETE = "_IAASCTL_COMPLETE"
+"""What the completion script of a shell sets when it asks what could follow."""
 
 
 class Commands(click.Group):
@@ -75,6 +81,7 @@ def cli(ctx: click.Context, server: str | None, token_file: str | None) -> None:
       iaasctl apply -f cluster.yaml --wait   change it, and follow until it runs
       iaasctl get machines                   what there is now
       iaasctl describe machine web1          all about one, and why it is not ready
+      iaasctl vm add nginx -p 8080:80        one machine without a manifest
 
     `iaasctl COMMAND --help` explains a command.
     """
@@ -87,6 +94,8 @@ def cli(ctx: click.Context, server: str | None, token_file: str | None) -> None:
 def main(arguments: Sequence[str] | None = None, session: Session | None = None) -> int:
     """Runs the command and returns its exit code. No exception leaves it."""
     prepare_streams()
+    if os.environ.get(COMPLETE):
+        return _complete(arguments, session or Session())
     try:
         return _run(arguments, session or Session())
     except (BrokenPipeError, ClosedPipe):
@@ -94,6 +103,15 @@ def main(arguments: Sequence[str] | None = None, session: Session | None = None)
         return Exit.CLOSED_PIPE
     except (KeyboardInterrupt, click.Abort):
         return Exit.INTERRUPTED
+
+
+def _complete(arguments: Sequence[str] | None, session: Session) -> int:
+    """Answers the shell, in whose line nothing else may appear."""
+    try:
+        cli.main(arguments, prog_name="iaasctl", standalone_mode=False, obj=session)
+    except (Exception, KeyboardInterrupt):
+        _abandon_stdout()
+    return Exit.FAILED
 
 
 def _run(arguments: Sequence[str] | None, session: Session) -> int:

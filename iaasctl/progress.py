@@ -8,15 +8,35 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import Protocol, TextIO
+from typing import NamedTuple, Protocol, TextIO
 
 from iaasctl.settle import Status
-from iaasctl.terminal import is_live, note, paint
+from iaasctl.terminal import is_live, note, paint, safe
 from iaasctl.views import size
 
 BYTES_WORTH_SHOWING = 32 << 20
+SLOW_SECONDS = 1.0
+"""Fewer bytes are worth showing when they take longer."""
 REDRAW_SECONDS = 0.1
+BAR_WIDTH = 24
 UP_AND_CLEAR = "\x1b[{}A\x1b[J"
+
+
+class Moved(NamedTuple):
+    """Bytes under way: at `start` of them since a monotonic time."""
+
+    what: str
+    start: int
+    since: float
+
+
+def bar(moved: Moved, done: int, total: int, now: float) -> str:
+    """`[####----]  50 % of 2 GiB, 80 MiB/s  uploading x`: what may be cut off comes last."""
+    filled = BAR_WIDTH * done // max(total, 1)
+    signs = "#" * filled + "-" * (BAR_WIDTH - filled)
+    seconds = now - moved.since
+    rate = f", {size((done - moved.start) / seconds)}/s" if seconds > 0.5 else ""
+    return f"[{signs}] {100 * done // max(total, 1):3} % of {size(total)}{rate}  {safe(moved.what)}"
 
 
 class Progress(Protocol):
@@ -49,7 +69,7 @@ class Lines:
     def transfer(self, what: str, done: int, total: int) -> None:
         if total >= BYTES_WORTH_SHOWING and self._announced != what:
             self._announced = what
-            note(f"{what}, {size(total)}")
+            note(f"{safe(what)}, {size(total)}")
 
     def close(self) -> None:
         pass
@@ -62,6 +82,7 @@ class Live:
         self._stream = stream
         self._height = 0
         self._drawn = 0.0
+        self._moved = Moved("", 0, 0.0)
         self._started = time.monotonic()
 
     def show(self, statuses: Sequence[Status]) -> None:
@@ -82,9 +103,13 @@ class Live:
 
     def transfer(self, what: str, done: int, total: int) -> None:
         now = time.monotonic()
-        if total >= BYTES_WORTH_SHOWING and (done >= total or now - self._drawn >= REDRAW_SECONDS):
+        if what != self._moved.what:
+            self._moved = Moved(what, done, now)
+        worth = total >= BYTES_WORTH_SHOWING or now - self._moved.since >= SLOW_SECONDS
+        if worth and (done >= total or now - self._drawn >= REDRAW_SECONDS):
             self._drawn = now
-            self._redraw([f"{what}: {100 * done // total} % of {size(total)}"])
+            columns, _ = _terminal_size(self._stream)
+            self._redraw([bar(self._moved, done, total, now)[: max(10, columns - 1)]])
 
     def close(self) -> None:
         """What is drawn stays; the next text begins below it."""

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from iaasctl.timeouts import SECONDS
+
 if TYPE_CHECKING:
     from iaasctl.client import Client
 
@@ -73,3 +75,16 @@ def set_options(function: Callable[..., Any]) -> Callable[..., Any]:
         help="Name of the set that owns these objects. Default: the first file's name.",
     )
     return name(prune(function))
+
+
+def wait_options(goal: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options --wait (as `waits`) and --timeout; `goal`: until when it waits."""
+
+    def with_options(function: Callable[..., Any]) -> Callable[..., Any]:
+        wait = click.option("--wait", "waits", is_flag=True, help=f"Follow until {goal}.")
+        timeout = click.option(
+            "--timeout", type=SECONDS, default="300s", show_default=True, help="How long to --wait."
+        )
+        return wait(timeout(function))
+
+    return with_options

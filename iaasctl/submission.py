@@ -13,7 +13,8 @@ from iaasctl import images
 from iaasctl.answers import Outcome
 from iaasctl.client import Client
 from iaasctl.errors import Invalid, Rejected, on_interrupt
-from iaasctl.images import ImageFile, Progress
+from iaasctl.images import ImageFile
+from iaasctl.uploads import Progress, quiet
 from manifests.load import Document, Loaded, load_paths
 from manifests.problem import Problem
 from manifests.scalars import NAME_HINT, NAME_PATTERN
@@ -35,9 +36,7 @@ class Submission(NamedTuple):
         return [(item["kind"], item["metadata"]["name"]) for item in self.data]
 
 
-def prepare(
-    paths: Sequence[str], name: str | None, progress: Progress = images.quiet
-) -> Submission:
+def prepare(paths: Sequence[str], name: str | None, progress: Progress = quiet) -> Submission:
     """Read and check everything that can be checked here. Raises Invalid with all problems."""
     source = f"set:{set_name(paths, name)}"
     loaded = load_paths(paths)
@@ -62,7 +61,7 @@ def submit(
     prune: bool = True,
     approve: bool = False,
     dry_run: bool = False,
-    progress: Progress = images.quiet,
+    progress: Progress = quiet,
 ) -> Outcome:
     """Apply, or with `dry_run` only ask what that would do. Raises Invalid with all problems.
 
@@ -86,11 +85,13 @@ def submit(
 
 def send_images(client: Client, submission: Submission, progress: Progress) -> None:
     """Upload what the server lacks; nothing where the set is not valid."""
-    missing = {file.sha256: file for file in submission.files if not client.has_blob(file.sha256)}
+    files = {file.sha256: file for file in submission.files}
+    offsets = {sha256: client.blob_offset(sha256) for sha256 in files}
+    missing = {sha256: at for sha256, at in offsets.items() if at is not None}
     if missing and (problems := _schema_problems(submission.documents)):
         raise invalid(problems)
-    for file in missing.values():
-        images.upload(client, file, progress)
+    for sha256, at in missing.items():
+        images.upload(client, files[sha256], at, progress)
 
 
 def all_problems(loaded: Loaded) -> list[Problem]:

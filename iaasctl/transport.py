@@ -11,7 +11,7 @@ import ssl
 import time
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import IO, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from iaasctl.errors import Failure, Unreachable
 from iaasctl.settings import Settings
@@ -19,9 +19,14 @@ from iaasctl.settings import Settings
 CONNECT_SECONDS = 5.0
 ANSWER_LIMIT = 256 * 1024 * 1024
 CHUNK = 1 << 18
-
+STALL_SECONDS = 60.0
+"""How long the network may take none of a body's bytes."""
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+class Readable(Protocol):
+    def read(self, size: int = -1, /) -> bytes: ...
 
 
 class Request(NamedTuple):
@@ -30,7 +35,7 @@ class Request(NamedTuple):
     method: str
     path: str
     headers: Mapping[str, str] = NO_HEADERS
-    body: bytes | IO[bytes] | None = None
+    body: bytes | Readable | None = None
     timeout: float = 60.0
 
 
@@ -64,8 +69,9 @@ class HttpTransport:
         connection = self._connected()
         try:
             assert connection.sock is not None
-            connection.sock.settimeout(request.timeout)
+            connection.sock.settimeout(min(request.timeout, STALL_SECONDS))
             self._write(connection, request)
+            connection.sock.settimeout(request.timeout)
             return self._answer(connection, request)
         except (OSError, http.client.HTTPException) as error:
             self.close()

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from iaasctl.answers import Object, Outcome
-from iaasctl.client import LONG_POLL, Client, Seen
+from iaasctl.client import Client
 from iaasctl.errors import Failure, TimedOut
 from iaasctl.kinds import BY_NAME, KINDS, NODE
 from iaasctl.progress import Progress
+from iaasctl.reading import LONG_POLL, Seen
 from iaasctl.settle import Key, Status, Target, World, in_vain, judge
 
 GRACE = 5.0

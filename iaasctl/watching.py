@@ -6,9 +6,10 @@ from queue import SimpleQueue
 
 from iaasctl import views
 from iaasctl.answers import Object
-from iaasctl.client import LONG_POLL, Client
+from iaasctl.client import Client
 from iaasctl.errors import Failure
 from iaasctl.output import as_data, names
+from iaasctl.reading import LONG_POLL
 from iaasctl.selection import Selection
 from iaasctl.table import line, widths
 from iaasctl.terminal import out

@@ -7,10 +7,9 @@ from iaasctl.errors import Exit, on_interrupt
 from iaasctl.following import follow
 from iaasctl.plans import plan_text, summary
 from iaasctl.progress import progress
-from iaasctl.session import connected, files_option, set_options
+from iaasctl.session import connected, files_option, set_options, wait_options
 from iaasctl.submission import prepare, submit
 from iaasctl.terminal import note, out
-from iaasctl.timeouts import SECONDS
 from iaasctl.waiting import targets_of
 
 
@@ -18,10 +17,7 @@ from iaasctl.waiting import targets_of
 @files_option
 @set_options
 @click.option("--dry-run", is_flag=True, help="Only show what would change; like plan, but exit 0.")
-@click.option("--wait", "waits", is_flag=True, help="Follow until everything is as wanted.")
-@click.option(
-    "--timeout", type=SECONDS, default="300s", show_default=True, help="How long to --wait."
-)
+@wait_options("everything is as wanted")
 @click.option("--approve", is_flag=True, help="Allow to stop or delete many machines at once.")
 @connected
 def command(

@@ -6,22 +6,22 @@ from collections.abc import Sequence
 import click
 
 from iaasctl.client import Client
+from iaasctl.completing import words_of
 from iaasctl.errors import Exit, Failure, Invalid, on_interrupt
 from iaasctl.following import follow
 from iaasctl.kinds import BY_NAME, keys_of
 from iaasctl.plans import plan_text, summary
 from iaasctl.progress import progress
-from iaasctl.session import connected
+from iaasctl.session import connected, wait_options
 from iaasctl.settle import Key, Target
 from iaasctl.terminal import note, out, safe
-from iaasctl.timeouts import SECONDS
 
 ASK_FROM = 4
 """With so many objects a person is asked."""
 
 
 @click.command("delete")
-@click.argument("words", nargs=-1, metavar="[KIND NAME...]")
+@click.argument("words", nargs=-1, metavar="[KIND NAME...]", shell_complete=words_of)
 @click.option(
     "-f",
     "--file",
@@ -33,10 +33,7 @@ ASK_FROM = 4
 @click.option("--ignore-not-found", is_flag=True, help="What does not exist is deleted already.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be deleted.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@click.option("--wait", "waits", is_flag=True, help="Follow until all of it is gone.")
-@click.option(
-    "--timeout", type=SECONDS, default="300s", show_default=True, help="How long to --wait."
-)
+@wait_options("all of it is gone")
 @click.option("--approve", is_flag=True, help="Allow to stop or delete many machines at once.")
 @connected
 def command(

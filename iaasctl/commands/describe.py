@@ -8,6 +8,7 @@ import click
 from iaasctl import views
 from iaasctl.answers import Object
 from iaasctl.client import Client
+from iaasctl.completing import words_of
 from iaasctl.errors import Exit, Failure, Invalid
 from iaasctl.kinds import MACHINE, NODE, Kind, keys_of
 from iaasctl.session import connected
@@ -21,7 +22,7 @@ LAST = ("labels", "source", "generation", "created", "since", "spec")
 
 
 @click.command("describe")
-@click.argument("words", nargs=-1, required=True, metavar="KIND NAME")
+@click.argument("words", nargs=-1, required=True, metavar="KIND NAME", shell_complete=words_of)
 @connected
 def command(client: Client, *, words: tuple[str, ...]) -> int:
     """Tell everything about one object: what it is, why it is not ready, what happened to it.

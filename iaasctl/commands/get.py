@@ -4,6 +4,7 @@ import click
 
 from iaasctl.answers import Object
 from iaasctl.client import Client
+from iaasctl.completing import words_of
 from iaasctl.errors import Exit, Invalid
 from iaasctl.output import FORMATS, as_text
 from iaasctl.selection import Selection, selection
@@ -12,7 +13,9 @@ from iaasctl.terminal import note, out
 
 
 @click.command("get")
-@click.argument("words", nargs=-1, metavar="KIND [NAME...] [FIELD=VALUE...]")
+@click.argument(
+    "words", nargs=-1, metavar="KIND [NAME...] [FIELD=VALUE...]", shell_complete=words_of
+)
 @click.option("-o", "form", type=click.Choice(FORMATS), default="table", help="Form of the output.")
 @click.option(
     "-l", "--label", "labels", multiple=True, metavar="KEY[=VALUE]", help="Only with this label."
