@@ -188,8 +188,8 @@ def test_all_bytes_but_no_verdict_asks_for_the_verdict(big: Path) -> None:
 def test_an_upload_survives_a_restart_of_the_server(big: Path) -> None:
     """Nobody listens for a while after the break."""
     blobs = Blobs(9 * MIB)
-    broken = threading.Event()
-    blobs.hook = broken.set
+    broken, down = threading.Event(), threading.Event()
+    blobs.hook = lambda: (broken.set(), down.wait(10))  # type: ignore[assignment]
     trouble: list[Exception] = []
 
     def upload(port: int) -> None:
@@ -202,6 +202,7 @@ def test_an_upload_survives_a_restart_of_the_server(big: Path) -> None:
         thread = threading.Thread(target=upload, args=(port,))
         thread.start()
         assert broken.wait(10)
+    down.set()
     thread.join(0.5)
     assert thread.is_alive(), trouble
     with listening(blobs, port=port):
