@@ -6,53 +6,51 @@ here: where documents come from, and carrying the plan out.
 Refused
 ├── Invalid      documents that are no manifests, or images whose bytes are not here
 ├── Conflicts    objects of another owner, in use, or on their way out; unknown ones to delete
+├── Gone         the one object that is meant is not there any more
+├── Outdated     it is not as the client saw it
 ├── Forbidden    objects that whoever asks may not change, or an approval that is not theirs to give
 ├── Braked       it would stop more running machines than is done without asking
 └── Busy         others keep coming first; try again
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from manifests.codec import Json
 from manifests.imageformat import FormatError
 from manifests.imageformat import check as check_format
 from manifests.kinds import Manifest
 from manifests.kinds.image import ImageSpec
+from manifests.kinds.machine import MachineSpec, PowerState
 from manifests.problem import Fault
 from manifests.scalars import Uid
-from manifests.validate import parse_set
+from manifests.validate import parse, parse_set
 from reconciler.cluster import Cluster
+from reconciler.core import single
 from reconciler.core.access import Actor, forbidden, program
 from reconciler.core.audit import entry_of
-from reconciler.core.check import brake
 from reconciler.core.conflicts import Conflict
-from reconciler.core.desired import Change, Merge, apply_changes, merge
+from reconciler.core.desired import Change, Merge, merge
 from reconciler.core.desired import delete as merge_deletions
 from reconciler.core.events import events_of_changes
-from reconciler.core.explain import PlanLine, plan_lines
-from reconciler.core.model import Key, Snapshot
-from reconciler.core.plan import Plan
-from reconciler.core.reconcile import reconcile
+from reconciler.core.model import Key, Object, Snapshot
+from reconciler.core.preview import Outcome, preview
+from reconciler.core.single import Version
 from reconciler.images import Library
 from reconciler.store import Record, Stale
 
+T = TypeVar("T")
+Versions = Collection[Version] | None
+"""Of an object, those with which a change is still meant; None: any."""
+
 API = "api"
+UNNAMED = "unnamed"
 ATTEMPTS = 20
 PATIENCE = 30.0
 """Seconds that a submission waits for the one before it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """`lines` is the plan, `changed` counts objects. `brake`: why a dry run would need approval."""
-
-    revision: int
-    lines: tuple[PlanLine, ...]
-    changed: int
-    brake: str = ""
 
 
 class Refused(Exception):
@@ -73,6 +71,14 @@ class Conflicts(Refused):
     def __init__(self, conflicts: Sequence[Conflict]) -> None:
         super().__init__(f"{_count(conflicts, 'conflict')}; nothing was changed")
         self.conflicts = tuple(conflicts)
+
+
+class Gone(Refused):
+    """Somebody else was quicker."""
+
+
+class Outdated(Refused):
+    """Look again, and decide again."""
 
 
 class Forbidden(Refused):
@@ -158,6 +164,74 @@ class Desk:
             by or program(source),
         )
 
+    def create(
+        self, document: dict[str, Any], *, source: str = API, by: Actor | None = None
+    ) -> Object:
+        """Store one new object; a machine without a name gets one. Raises Refused, StoreError."""
+        metadata = {"name": UNNAMED, **document["metadata"]}
+        manifest, faults = parse(document | {"metadata": metadata})
+        if manifest is None or faults:
+            raise Invalid([(0, fault) for fault in faults])
+        unnamed = "name" not in document["metadata"]
+
+        def merged(snapshot: Snapshot) -> Merge:
+            uid = self._new_uid()
+            named = _named(manifest, uid) if unnamed else manifest
+            while unnamed and named.key in snapshot.objects:
+                uid = self._new_uid()
+                named = _named(manifest, uid)
+            self._check_images(snapshot, [named])
+            return single.create(
+                snapshot, named, source=source, uid=uid, now=self._clock(), sizes=self.library.size
+            )
+
+        (change,) = self._change(merged, source, by)
+        assert change.after is not None
+        return change.after
+
+    def power(
+        self,
+        machine: Object,
+        state: PowerState,
+        *,
+        seen: Versions = None,
+        source: str = API,
+        by: Actor | None = None,
+    ) -> None:
+        """Start or stop a machine. Raises Refused, StoreError."""
+
+        def merged(snapshot: Snapshot) -> Merge:
+            return single.power(snapshot, _still(snapshot, machine, seen), state, source=source)
+
+        self._change(merged, source, by)
+
+    def remove(
+        self,
+        item: Object,
+        *,
+        seen: Versions = None,
+        source: str = API,
+        by: Actor | None = None,
+    ) -> None:
+        """Mark an object that nobody uses for deletion. Raises Refused, StoreError."""
+
+        def merged(snapshot: Snapshot) -> Merge:
+            return single.remove(snapshot, _still(snapshot, item, seen), source=source)
+
+        self._change(merged, source, by)
+
+    def _change(
+        self, merged: Callable[[Snapshot], Merge], source: str, by: Actor | None
+    ) -> Sequence[Change]:
+        """Changes of one object, which stop one machine at most: no plan is made first."""
+        actor = by or program(source)
+
+        def store(snapshot: Snapshot, result: Merge) -> Sequence[Change]:
+            self._write(snapshot.revision, result.changes, source, actor)
+            return result.changes
+
+        return self._in_turn(merged, store, actor)
+
     def _submit(
         self,
         merged: Callable[[Snapshot], Merge],
@@ -168,6 +242,25 @@ class Desk:
     ) -> Outcome:
         if approve and not by.approves:
             raise Forbidden("only an admin may approve what the brake holds")
+
+        def store(snapshot: Snapshot, result: Merge) -> Outcome:
+            outcome = preview(snapshot, result)
+            if dry_run:
+                return outcome
+            if outcome.brake and not approve:
+                raise Braked(outcome.brake)
+            revision = self._write(snapshot.revision, result.changes, source, by)
+            return replace(outcome, revision=revision, brake="")
+
+        return self._in_turn(merged, store, by)
+
+    def _in_turn(
+        self,
+        merged: Callable[[Snapshot], Merge],
+        store: Callable[[Snapshot, Merge], T],
+        by: Actor,
+    ) -> T:
+        """What `store` makes of the merge, both again where the store has moved on meanwhile."""
         with self._one_at_a_time():
             for _ in range(ATTEMPTS):
                 snapshot = self.cluster.snapshot()
@@ -177,28 +270,22 @@ class Desk:
                     raise Forbidden(denied[0].message, denied)
                 if result.conflicts:
                     raise Conflicts(result.conflicts)
-                outcome = _preview(snapshot, result)
-                if dry_run:
-                    return outcome
                 try:
-                    return self._store(outcome, result.changes, source, approve, by)
+                    return store(snapshot, result)
                 except Stale:
                     continue  # the controller has written meanwhile
         raise Busy("the cluster is changing too fast; try again")
 
-    def _store(
-        self, outcome: Outcome, changes: Sequence[Change], source: str, approve: bool, by: Actor
-    ) -> Outcome:
-        if outcome.brake and not approve:
-            raise Braked(outcome.brake)
+    def _write(self, revision: int, changes: Sequence[Change], source: str, by: Actor) -> int:
+        """The new revision; nothing is written for no changes."""
         now = self._clock()
         also: list[Record] = [*events_of_changes(changes, now, source)]
         if changes:
             also.append(entry_of(by, changes, source, now))
-        revision = self.cluster.store.submit(changes, revision=outcome.revision, also=also)
-        if revision != outcome.revision:
+        after = self.cluster.store.submit(changes, revision=revision, also=also)
+        if after != revision:
             self.cluster.signal.bump()
-        return replace(outcome, revision=revision, brake="")
+        return after
 
     @contextmanager
     def _one_at_a_time(self) -> Iterator[None]:
@@ -229,6 +316,22 @@ class Desk:
             raise Invalid(faults)
 
 
+def _named(manifest: Manifest, uid: Uid) -> Manifest:
+    assert isinstance(manifest.spec, MachineSpec)
+    return replace(manifest, name=single.name_for(manifest.spec.image, uid))
+
+
+def _still(snapshot: Snapshot, item: Object, seen: Versions) -> Object:
+    """The object as it is now. Raises Gone, Outdated."""
+    kind, name = item.key
+    now = snapshot.objects.get(item.key)
+    if now is None or now.uid != item.uid:
+        raise Gone(f"there is no {kind.lower()} {name!r}")
+    if seen is not None and Version(now.uid, now.generation) not in seen:
+        raise Outdated(f"{kind.lower()} {name!r} has changed since (generation {now.generation})")
+    return now
+
+
 def _image_faults(library: Library, spec: ImageSpec) -> Iterator[Fault]:
     path = ("spec", "sha256")
     if spec.registry is not None:
@@ -243,22 +346,3 @@ def _image_faults(library: Library, spec: ImageSpec) -> Iterator[Fault]:
         yield Fault(path, "the bytes are not here", "upload them, or let iaasctl do it")
     except FormatError as error:
         yield Fault(("spec", "format"), f"the file {error}", "declare the format it has")
-
-
-def _stopping(plan: Plan) -> bool:
-    return any(wait.stops for wait in plan.waits)
-
-
-def _preview(snapshot: Snapshot, merge: Merge) -> Outcome:
-    after = apply_changes(snapshot, merge.changes)
-    plan = reconcile(after)
-    # What would be stopped anyway is not this submission's doing; seldom worth finding out.
-    without = reconcile(snapshot) if brake(snapshot, Plan(), plan) or _stopping(plan) else Plan()
-    lines = plan_lines(after, merge.changes, plan, without)
-    held = brake(snapshot, without, plan)
-    return Outcome(
-        revision=snapshot.revision,
-        lines=lines,
-        changed=len(merge.changes),
-        brake=merge.strange or held,
-    )

@@ -12,13 +12,13 @@ from wsgiref.types import WSGIApplication
 import bottle
 
 from manifests.kinds import KINDS
-from reconciler.api import blobs, objects, submissions
+from reconciler.api import blobs, changes, objects, submissions
 from reconciler.api.auth import unauthorized
 from reconciler.api.deps import Deps
 from reconciler.api.errors import answer_to
 from reconciler.api.http import Answer, ApiError, Request, bad_request
 from reconciler.api.roles import UNKNOWN, Caller, Role
-from reconciler.api.watching import Handler, watched
+from reconciler.api.watching import Handler, watched, watched_object
 
 ANYBODY, VIEWER, OPERATOR = Role.ANYBODY, Role.VIEWER, Role.OPERATOR
 HEALTH = "/health"
@@ -55,8 +55,10 @@ ROUTES = (
     Route("GET", "/iaas/blobs/<sha256>", blobs.get_blob, OPERATOR, agent=True),
     Route("PUT", "/iaas/blobs/<sha256>", blobs.put_blob, OPERATOR),
     Route("GET", "/iaas/<plural:kind>", watched(objects.list_objects), VIEWER),
-    Route("GET", "/iaas/<plural:kind>/<name>", watched(objects.get_object), VIEWER),
-    Route("DELETE", "/iaas/<plural:kind>/<name>", objects.delete_object, OPERATOR),
+    Route("POST", "/iaas/<plural:kind>", changes.create_object, OPERATOR),
+    Route("GET", "/iaas/<plural:kind>/<name>", watched_object(objects.get_object), VIEWER),
+    Route("PUT", "/iaas/<plural:machines>/<name>", changes.put_machine, OPERATOR),
+    Route("DELETE", "/iaas/<plural:kind>/<name>", changes.delete_object, OPERATOR),
 )
 PUBLIC = {route.path for route in ROUTES if route.least is ANYBODY}
 
@@ -65,6 +67,7 @@ def make_app(deps: Deps) -> WSGIApplication:
     app = bottle.Bottle()
     plurals = "|".join(kind.plural for kind in KINDS.values())
     app.router.add_filter("kind", lambda _: (plurals, None, None))
+    app.router.add_filter("machines", lambda _: ("machines", None, None))
     app.add_hook("before_request", lambda: _admit(deps))
     app.default_error_handler = _routing_error
     for route in ROUTES:

@@ -24,14 +24,20 @@ Fields = dict[str, tuple[type, Any]]
 
 def read_object(request: Request, fields: Fields, *, largest: int = MIB) -> dict[str, Any]:
     """The body as an object with exactly these fields, defaults filled in."""
-    data = parse(_read(request, largest))
-    if not isinstance(data, dict):
-        raise bad_request(f"the body must be a JSON object, not {kind_of(data)}")
+    data = read_fields(request, largest=largest)
     for name in data:
         if name not in fields:
             hint = did_you_mean(name, fields) or f"known: {', '.join(fields)}"
             raise bad_request(f"unknown field {shown(name)}", field=name[:100], hint=hint)
     return {name: _value(data, name, *wanted) for name, wanted in fields.items()}
+
+
+def read_fields(request: Request, *, largest: int = MIB) -> dict[str, Json]:
+    """The body as an object with any fields."""
+    data = parse(_read(request, largest))
+    if not isinstance(data, dict):
+        raise bad_request(f"the body must be a JSON object, not {kind_of(data)}")
+    return data
 
 
 def _value(data: dict[str, Json], name: str, type_: type, default: Any) -> Any:

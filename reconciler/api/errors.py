@@ -8,7 +8,7 @@ from manifests.codec import dump
 from reconciler.api.http import Answer, ApiError
 from reconciler.images import BadBytes, Broken, LibraryFull
 from reconciler.store import StoreError, StoreFull
-from reconciler.submit import Braked, Busy, Conflicts, Forbidden, Invalid
+from reconciler.submit import Braked, Busy, Conflicts, Forbidden, Gone, Invalid, Outdated
 
 LOG = logging.getLogger("iaas.api")
 MOST_FAULTS = 1000
@@ -17,6 +17,8 @@ MOST_FAULTS = 1000
 ERRORS: tuple[tuple[type[Exception], int, str, str], ...] = (
     (Invalid, 422, "invalid", "correct the documents and apply again"),
     (Conflicts, 409, "conflict", ""),
+    (Gone, 404, "not_found", ""),
+    (Outdated, 412, "changed_meanwhile", "GET it again, and decide again"),
     (Forbidden, 403, "forbidden", "ask an admin"),
     (Braked, 409, "brake", ""),
     (Busy, 503, "busy", "try again"),
@@ -45,12 +47,13 @@ def answer_to(error: Exception) -> Answer:
 def _known(error: Exception, status: int, code: str, hint: str) -> ApiError:
     conflicts = error.conflicts if isinstance(error, Conflicts | Forbidden) else ()
     faults = error.faults if isinstance(error, Invalid) else ()
+    alone = conflicts[0] if len(conflicts) == 1 and isinstance(error, Conflicts) else None
     return ApiError(
         status,
         code,
-        str(error),
-        hint=hint,
-        conflicts=[dump(conflict) for conflict in conflicts],
+        f"{alone.message}; nothing was changed" if alone else str(error),
+        hint=(conflicts[0].hint if conflicts else "") or hint,
+        conflicts=[dump(conflict) for conflict in conflicts[:MOST_FAULTS]],
         faults=[fault.to_json(index) for index, fault in faults[:MOST_FAULTS]],
         headers={"Retry-After": "2"} if status == 503 else None,
     )

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, Protocol
 
 from manifests.codec import Json
@@ -21,12 +21,19 @@ class Stream(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """`body` is JSON, or with `file` the bytes of that file, which the server closes."""
+    """`body` is JSON, or with `file` the bytes of that file, which the server closes.
+
+    `version` is that of the object it shows, if it shows one.
+    """
 
     status: int = 200
     body: Json = None
     file: BinaryIO | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    version: str = ""
+
+    def with_header(self, name: str, value: str) -> "Answer":
+        return replace(self, headers={**self.headers, name: value})
 
 
 class ApiError(Exception):

@@ -9,7 +9,8 @@ from manifests.problem import did_you_mean, shown
 from reconciler.api.body import MIB, read_object
 from reconciler.api.deps import Deps
 from reconciler.api.http import Answer, ApiError, Request, bad_request
-from reconciler.submit import API, Outcome
+from reconciler.core.preview import Outcome
+from reconciler.submit import API
 
 LARGEST_APPLY = 64 * MIB
 MOST_DOCUMENTS = 200_000

@@ -1,20 +1,29 @@
-"""Long-polling: a GET may name the version it knows and wait for another one.
+"""Versions: long-polling by them, and changing only what has not changed meanwhile.
 
-The version is read before the state, so that an answer is never older than its version says. It
-names the term too: after a restart of the controller, versions count from the beginning.
+A GET may name the version it knows and wait for another one (If-None-Match, Prefer: wait=N). The
+version is read before the state, so that an answer is never older than its version says. It names
+the term too: after a restart of the controller, versions count from the beginning.
+
+The version of one object begins with its own, `"UID:GENERATION:TERM.VERSION"`; only that counts for
+If-Match, since what agents observed is no change of what anybody wants.
 """
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 
+from manifests.scalars import Uid
 from reconciler.api.deps import Deps
-from reconciler.api.http import Answer, Request
+from reconciler.api.http import Answer, Request, bad_request
+from reconciler.core.model import Snapshot
+from reconciler.core.single import Version
 
 LONGEST = 30.0
 WAIT = re.compile(
     r'(?:^|,)\s*wait\s*=\s*"?([0-9]{1,6}(?:\.[0-9]{1,6})?)"?\s*(?:$|[,;])', re.IGNORECASE
 )
+TAG = r'(?:W/)?"[\x21\x23-\x7e]{0,256}"'
+TAGS = re.compile(rf"{TAG}(?:[ \t]*,[ \t]*{TAG}){{0,31}}")
+OBJECT_TAG = re.compile(r'(?<!W/)"([0-9a-f-]{36}):([0-9]{1,15}):[0-9.]+"')
 
 Handler = Callable[[Deps, Request], Answer]
 
@@ -24,29 +33,69 @@ def watched(handler: Handler) -> Handler:
 
     def answer(deps: Deps, request: Request) -> Answer:
         known = request.header("if-none-match").removeprefix("W/")
-        version = _wait(deps, known, _patience(request))
-        if known == version:
-            return Answer(status=304, headers={"ETag": version})
-        result = handler(deps, request)
-        return replace(result, headers={**result.headers, "ETag": version})
+        version = _wait(deps, known, patience(request))
+        if known == f'"{version}"':
+            return Answer(status=304, headers={"ETag": known})
+        return _with_tag(handler(deps, request), version)
 
     return answer
 
 
-def _wait(deps: Deps, known: str, patience: float) -> str:
-    """The version, as soon as it is another than `known`, or after `patience` seconds."""
-    signal = deps.cluster.signal
-    version = signal.version
-    if patience and known == _tag(deps, version) and not deps.closing:
-        with deps.waiters.take():
-            version = signal.wait(version, patience)
-    return _tag(deps, version)
+def watched_object(handler: Handler) -> Handler:
+    """The same for an answer that shows one object."""
+
+    def answer(deps: Deps, request: Request) -> Answer:
+        known = request.header("if-none-match").removeprefix("W/")
+        version = _wait(deps, known, patience(request))
+        result = _with_tag(handler(deps, request), version)
+        if known == result.headers["ETag"]:
+            return Answer(status=304, headers={"ETag": known})
+        return result
+
+    return answer
 
 
-def _tag(deps: Deps, version: int) -> str:
-    return f'"{deps.cluster.store.term}.{version}"'
+def tagged(deps: Deps, make: Callable[[Snapshot], Answer]) -> Answer:
+    """The answer made from what is now, with its version."""
+    version = _version(deps, deps.cluster.signal.version)
+    return _with_tag(make(deps.cluster.snapshot()), version)
 
 
-def _patience(request: Request) -> float:
+def wanted_versions(request: Request) -> frozenset[Version] | None:
+    """Those that If-Match names; None where any will do."""
+    text = request.header("if-match").strip(" \t")
+    if text in ("", "*"):
+        return None
+    if not TAGS.fullmatch(text):
+        raise bad_request(
+            "If-Match is neither * nor a list of versions",
+            field="If-Match",
+            hint="send the ETag of an answer",
+        )
+    return frozenset(Version(Uid(uid), int(count)) for uid, count in OBJECT_TAG.findall(text))
+
+
+def patience(request: Request) -> float:
+    """Seconds that the client is ready to wait."""
     found = WAIT.search(request.header("prefer"))
     return min(float(found[1]), LONGEST) if found else 0.0
+
+
+def _with_tag(answer: Answer, version: str) -> Answer:
+    own = f"{answer.version}:" if answer.version else ""
+    return answer.with_header("ETag", f'"{own}{version}"')
+
+
+def _wait(deps: Deps, known: str, patience: float) -> str:
+    """The version, as soon as it is another than that in `known`, or after `patience` seconds."""
+    signal = deps.cluster.signal
+    version = signal.version
+    last = known.strip('"').rpartition(":")[2]
+    if patience and last == _version(deps, version) and not deps.closing:
+        with deps.waiters.take():
+            version = signal.wait(version, patience)
+    return _version(deps, version)
+
+
+def _version(deps: Deps, version: int) -> str:
+    return f"{deps.cluster.store.term}.{version}"

@@ -16,6 +16,7 @@ class Conflict:
     name: str
     message: str
     owner: str = ""
+    hint: str = ""
 
 
 def owned(before: Object, source: str) -> Conflict | None:

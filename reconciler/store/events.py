@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from reconciler.core.events import Event
+from reconciler.core.events import WORDS, Event
+from reconciler.core.plan import Forget
 from reconciler.store.database import Database
 from reconciler.store.tables import EventRow
 
@@ -40,6 +41,12 @@ def select(
         return tuple(_recorded(*row) for row in reversed(newest))
     later = query.where(EventRow.id > since).order_by(EventRow.id).limit(limit)
     return tuple(_recorded(*row) for row in database.rows(later))
+
+
+def was_deleted(database: Database, kind: str, uid: str) -> bool:
+    """Inside `database.read`: whether there was such an object, as far as events go back."""
+    known = (EventRow.uid == uid) & (EventRow.kind == kind) & (EventRow.reason == WORDS[Forget])
+    return bool(database.rows(EventRow.select(EventRow.id).where(known).limit(1)))
 
 
 def _recorded(

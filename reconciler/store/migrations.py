@@ -43,7 +43,9 @@ AUDIT = (
     "CREATE INDEX audit_refused ON audit (refused, id)",
 )
 
-STEPS: tuple[tuple[str, ...], ...] = (FIRST, AUDIT)
+EVENTS_BY_UID = ("CREATE INDEX event_uid ON event (uid)",)
+
+STEPS: tuple[tuple[str, ...], ...] = (FIRST, AUDIT, EVENTS_BY_UID)
 
 
 def migrate(database: Database) -> None:

@@ -136,6 +136,11 @@ class Store:
         with self.database.read():
             return audit.select(self.database, since, limit)
 
+    def was_deleted(self, kind: str, uid: Uid) -> bool:
+        """Whether an object of this identity was here and is gone, as far as events go back."""
+        with self.database.read():
+            return journal.was_deleted(self.database, kind, uid)
+
     @contextmanager
     def _writing(self, revision: int, term: int | None = None) -> Iterator[Work]:
         """One transaction at `revision`, and the cached snapshot brought up to date with it."""

@@ -8,9 +8,10 @@ import pytest
 from reconciler.core.desired import Change
 from reconciler.core.model import NodeState, Seen
 from reconciler.core.plan import Place
+from reconciler.core.preview import Outcome
 from reconciler.core.reconcile import reconcile
 from reconciler.store import Stale
-from reconciler.submit import Braked, Busy, Conflicts, Invalid, Outcome
+from reconciler.submit import Braked, Busy, Conflicts, Invalid
 from tests.reconciler.world import SHA256, World, image, machine, node
 
 

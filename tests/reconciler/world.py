@@ -42,7 +42,7 @@ SHA256 = hashlib.sha256(BYTES).hexdigest()
 
 
 def uid(number: int) -> Uid:
-    return Uid(f"00000000-0000-4000-8000-{number:012x}")
+    return Uid(f"{number:08x}-0000-4000-8000-{number:012x}")
 
 
 def document(kind: str, name: str, **spec: Any) -> dict[str, Any]:
