@@ -8,6 +8,8 @@ from typing import Any
 
 from manifests.kinds import KINDS
 from manifests.kinds.image import ImageFormat, MachineType
+from manifests.kinds.node import PublisherKind
+from manifests.scalars import Protocol
 from manifests.schema import schema_of
 from reconciler.core.model import NodeState
 from reconciler.core.status import MachineState
@@ -50,6 +52,7 @@ ID = _text("never changes, never used again", format="uuid")
 NAME = _text("unique within its kind")
 REASON = _text("why it is so, in a sentence; may be empty")
 TYPE = _text("docker or libvirt", enum=[str(item) for item in MachineType])
+PROTOCOL = _text("", enum=[str(item) for item in Protocol])
 NODE_STATES = [*map(str, NodeState), "removing"]
 
 COMMON: dict[str, Schema] = {
@@ -103,11 +106,20 @@ NODE: dict[str, Schema] = {
         _object({"type": TYPE, "ok": BOOLEAN, "detail": STRING}),
         "its engines, and whether they work",
     ),
+    "publisher": _text(
+        "what makes ports of VMs reachable", enum=[str(item) for item in PublisherKind]
+    ),
     "foreign": _list(
         _object(
             {"type": TYPE, "name": STRING, "ports": _list(STRING, "NUMBER/PROTOCOL")}, ("ports",)
         ),
         "containers and VMs that are not ours",
+    ),
+    "listeners": _list(
+        _object(
+            {"protocol": PROTOCOL, "port": _count("of the node"), "process": STRING}, ("process",)
+        ),
+        "programs of the node that have a port",
     ),
     "version": _text("of its agent"),
 }

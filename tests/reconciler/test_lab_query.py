@@ -7,8 +7,8 @@ import jsonschema
 import pytest
 
 from manifests.kinds.image import MachineType
-from manifests.scalars import Cpus, Memory
-from manifests.wire import DriverReport, Foreign, MachineReport, Phase, Report
+from manifests.scalars import Cpus, Memory, Protocol
+from manifests.wire import DriverReport, Foreign, Listener, MachineReport, Phase, Report
 from reconciler.core.fields import FIELDS, view_schema
 from reconciler.core.model import NodeState, Seen
 from reconciler.core.view import views
@@ -46,6 +46,7 @@ def lab(world: World) -> World:
         drivers=(DriverReport(type=MachineType.LIBVIRT, ok=True),),
         machines=machines,
         foreign=(Foreign(type=MachineType.DOCKER, name="x", ports=("80/tcp",)),),
+        listeners=(Listener(protocol=Protocol.TCP, port=22, process="sshd"),),
     )
     world.cluster.see("node1", Seen(NodeState.READY, report))
     return world
