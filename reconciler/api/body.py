@@ -83,7 +83,10 @@ def _read(request: Request, largest: int) -> bytes:
 def _exactly(request: Request, length: int) -> bytes:
     chunks = []
     while length:
-        chunk = request.stream.read(length)
+        try:
+            chunk = request.stream.read(length)
+        except OSError as error:
+            raise ApiError(408, "request_timeout", f"the body broke off: {error}") from None
         if not chunk:
             raise bad_request("the body ended early")
         chunks.append(chunk)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.api import Server
-from reconciler.api import serve as serving
+from reconciler.api.stream import Limits
 from tests.reconciler.world import ADMIN, BYTES, SHA256, World, image, machine
 
 TOKEN = {"Authorization": f"Bearer {ADMIN}"}
@@ -33,9 +33,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture(scope="module")
 def server(world: World) -> Iterator[Server]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(serving, "TIMEOUT", 2)
-        found = Server(world.app, "127.0.0.1", 0, threads=8, on_stop=world.deps.close)
+    limits = Limits(head_seconds=2, patience=2)
+    found = Server(world.app, "127.0.0.1", 0, threads=8, limits=limits, on_stop=world.deps.close)
     found.start()
     yield found
     found.stop()

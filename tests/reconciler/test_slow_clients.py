@@ -1,0 +1,266 @@
+"""Clients that are slow, silent or too many, over real sockets: they wait at the gate, others do not."""
+
+import hashlib
+import http.client
+import os
+import resource
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+
+import pytest
+
+from reconciler.api import Server
+from reconciler.api.gate import LOOPBACK, owner_of
+from reconciler.api.stream import Limits
+from tests.reconciler.world import ADMIN, World
+
+AUTH = f"Authorization: Bearer {ADMIN}\r\n".encode()
+HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+HALF = b"GET /health HTTP/1.1\r\nX-Slow: "
+Serve = Callable[..., Server]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("slow"))
+
+
+@pytest.fixture
+def serve(world: World) -> Iterator[Serve]:
+    """Servers with these limits, and few workers: one that is held would be missed."""
+    with ExitStack() as stack:
+
+        def start(threads: int = 2, **limits: float) -> Server:
+            server = Server(world.app, "127.0.0.1", 0, threads=threads, limits=Limits(**limits))  # type: ignore[arg-type]
+            server.start()
+            stack.callback(server.stop)
+            return server
+
+        yield start
+
+
+@pytest.fixture(autouse=True)
+def _descriptors() -> Iterator[None]:
+    """For both ends of 1,000 connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def connect(server: Server, data: bytes = b"") -> socket.socket:
+    connection = socket.create_connection(server.address, timeout=20)
+    connection.sendall(data)
+    return connection
+
+
+@contextmanager
+def connections(server: Server, count: int, data: bytes = b"") -> Iterator[list[socket.socket]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(connect(server, data)) for _ in range(count)]
+
+
+def rest(connection: socket.socket) -> bytes:
+    """All that the server still says, until it ends the connection."""
+    data = bytearray()
+    with suppress(ConnectionResetError):
+        while chunk := connection.recv(1 << 16):
+            data += chunk
+    return bytes(data)
+
+
+def heard(connection: socket.socket) -> bool:
+    """Whether the server has said or ended anything."""
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def answer(connection: socket.socket) -> int:
+    """The status of the next answer, read to its end."""
+    response = http.client.HTTPResponse(connection)
+    with closing(response):
+        response.begin()
+        response.read()
+        return response.status
+
+
+def slowest_of(server: Server, count: int = 20) -> float:
+    """Seconds that the slowest of some ordinary requests took, each on a connection of its own."""
+    times = []
+    for _ in range(count):
+        start = time.monotonic()
+        with closing(http.client.HTTPConnection(*server.address, timeout=20)) as client:
+            client.request("GET", "/health")
+            assert client.getresponse().status == 200
+        times.append(time.monotonic() - start)
+    return max(times)
+
+
+@contextmanager
+def dribbling(connections: list[socket.socket], seconds: float = 0.3) -> Iterator[None]:
+    """Each sends a byte now and again, for as long as it can."""
+    ended = threading.Event()
+
+    def dribble() -> None:
+        going = list(connections)
+        while not ended.wait(seconds):
+            for connection in list(going):
+                try:
+                    connection.send(b"x")
+                except OSError:
+                    going.remove(connection)
+
+    thread = threading.Thread(target=dribble)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_a_thousand_unfinished_requests_delay_nobody(serve: Serve) -> None:
+    server = serve(head_seconds=4)
+    alone = slowest_of(server)
+    start = time.monotonic()
+    with (
+        connections(server, 300) as silent,
+        connections(server, 600, HALF) as half,
+        connections(server, 100, HALF) as slow,
+        dribbling(slow),
+    ):
+        among = slowest_of(server)
+        print(
+            f"slowest of 20 requests: alone {alone * 1000:.1f} ms, among 1,000 {among * 1000:.1f} ms"
+        )
+        assert among < 1
+        assert not any(heard(connection) for connection in (*silent, *half))
+        assert time.monotonic() - start < 4, "this machine is too slow for this test"
+        assert {rest(connection) for connection in silent} == {b""}
+        answers = {rest(connection)[:12] for connection in half + slow}
+        assert answers == {b"HTTP/1.1 408"}
+        assert time.monotonic() - start < 4 + 3
+
+
+def test_a_body_must_keep_a_pace(world: World, serve: Serve) -> None:
+    """One byte now and again keeps no worker; who is slow but keeps the pace gets through."""
+    server = serve(patience=1, slowest=1024)
+    put = f"PUT /iaas/blobs/{'0' * 64} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n".encode()
+    post = b"POST /iaas/apply HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nContent-Type: application/json\r\n"
+    start = time.monotonic()
+    with (
+        connect(server, put + AUTH + b"\r\n") as first,
+        connect(server, post + AUTH + b"\r\n") as second,
+        dribbling([first, second], 0.2),
+    ):
+        assert b"the upload broke off" in rest(first)
+        assert rest(second).startswith(b"HTTP/1.1 408")
+    assert time.monotonic() - start < 8
+
+    data = os.urandom(10_000)
+    digest = hashlib.sha256(data).hexdigest()
+    put = (
+        f"PUT /iaas/blobs/{digest} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n".encode()
+    )
+    with connect(server, put + AUTH + b"\r\n") as steady:
+        for begin in range(0, len(data), 500):
+            steady.sendall(data[begin : begin + 500])
+            time.sleep(0.15)
+        assert answer(steady) == 201
+    assert world.library.has(digest)
+
+
+def test_an_answer_must_be_taken_at_a_pace(world: World, serve: Serve) -> None:
+    """Some at any time is not enough."""
+    server = serve(patience=1, slowest=1 << 20)
+    digest = world.upload(os.urandom(40 << 20))
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        slow.settimeout(20)
+        slow.connect(server.address)
+        slow.sendall(f"GET /iaas/blobs/{digest} HTTP/1.1\r\nHost: x\r\n".encode() + AUTH + b"\r\n")
+        for _ in range(20):
+            slow.recv(1 << 16)
+            time.sleep(0.2)
+        assert len(rest(slow)) < 10 << 20
+    with connect(
+        server, f"GET /iaas/blobs/{digest} HTTP/1.0\r\n".encode() + AUTH + b"\r\n"
+    ) as swift:
+        assert len(rest(swift)) > 40 << 20
+
+
+def test_who_was_refused_and_goes_on_sending_holds_no_worker(serve: Serve) -> None:
+    server = serve(drain_seconds=3)
+    post = b"POST /iaas/apply HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+    with connections(server, 20, post) as refused:
+        for connection in refused:
+            assert answer(connection) == 401
+        with dribbling(refused):
+            assert slowest_of(server) < 1
+            assert {rest(connection) for connection in refused} == {b""}
+
+
+def test_a_kept_connection_waits_and_then_begins_anew(serve: Serve) -> None:
+    """Between two requests, and again for the whole of the next head."""
+    server = serve(head_seconds=1.5)
+    start = time.monotonic()
+    with connect(server, HEALTH) as kept, connect(server, HEALTH) as idle:
+        assert answer(kept) == 200
+        assert answer(idle) == 200
+        time.sleep(1)
+        kept.sendall(HEALTH[:10])
+        time.sleep(1)
+        kept.sendall(HEALTH[10:])
+        assert answer(kept) == 200
+        assert rest(idle) == b""
+        assert rest(kept) == b""
+        assert time.monotonic() - start < 8
+
+
+def test_pipelined_requests_are_answered_up_to_a_number(serve: Serve) -> None:
+    server = serve(threads=1)
+    with connect(server) as greedy:
+        sender = threading.Thread(target=_send, args=(greedy, HEALTH * 10_000))
+        sender.start()
+        assert slowest_of(server, 3) < 2
+        answer = rest(greedy)
+        sender.join()
+    assert answer.count(b"HTTP/1.1 200") == 1000
+    assert answer.count(b"Connection: close") == 1
+
+
+def _send(connection: socket.socket, data: bytes) -> None:
+    with suppress(OSError):
+        connection.sendall(data)
+
+
+@pytest.mark.parametrize(
+    "limits", [{"on_loopback": 20}, {"connections": 40}], ids=["address", "all"]
+)
+def test_too_many_connections_push_out_the_oldest(serve: Serve, limits: dict[str, int]) -> None:
+    server = serve(**limits)
+    with connections(server, 50, HALF) as many:
+        assert slowest_of(server) < 1
+        assert {rest(connection) for connection in many[:25]} == {b""}
+        assert not any(heard(connection) for connection in many[40:])
+
+
+@pytest.mark.parametrize(
+    ("host", "owner"),
+    [
+        ("127.0.0.1", LOOPBACK),
+        ("127.9.9.9", LOOPBACK),
+        ("::1", LOOPBACK),
+        ("10.1.2.3", "10.1.2.3"),
+        ("::ffff:10.1.2.3", "10.1.2.3"),
+        ("2001:db8:1:2:3:4:5:6", "2001:0db8:0001:0002"),
+        ("fe80::1%eth0", "fe80:0000:0000:0000"),
+    ],
+)
+def test_whom_a_connection_counts_for(host: str, owner: str) -> None:
+    assert owner_of(host) == owner
