@@ -14,40 +14,33 @@ Refused
 """
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from manifests.codec import Json
 from manifests.imageformat import FormatError
 from manifests.imageformat import check as check_format
 from manifests.kinds import Manifest
 from manifests.kinds.image import ImageSpec
-from manifests.kinds.machine import MachineSpec, PowerState
 from manifests.problem import Fault
 from manifests.scalars import Uid
-from manifests.validate import parse, parse_set
+from manifests.validate import parse_set
 from reconciler.cluster import Cluster
-from reconciler.core import single
 from reconciler.core.access import Actor, forbidden, program
 from reconciler.core.audit import entry_of
 from reconciler.core.conflicts import Conflict
 from reconciler.core.desired import Change, Merge, merge
 from reconciler.core.desired import delete as merge_deletions
 from reconciler.core.events import events_of_changes
-from reconciler.core.model import Key, Object, Snapshot
+from reconciler.core.model import Key, Snapshot
 from reconciler.core.preview import Outcome, preview
-from reconciler.core.single import Version
 from reconciler.images import Library
-from reconciler.store import Record, Stale
+from reconciler.store import KeyUse, Record, Stale
 
 T = TypeVar("T")
-Versions = Collection[Version] | None
-"""Of an object, those with which a change is still meant; None: any."""
-
 API = "api"
-UNNAMED = "unnamed"
 ATTEMPTS = 20
 PATIENCE = 30.0
 """Seconds that a submission waits for the one before it."""
@@ -106,8 +99,8 @@ class Desk:
     ) -> None:
         self.cluster = cluster
         self.library = library
-        self._new_uid = new_uid
-        self._clock = clock
+        self.new_uid = new_uid
+        self.clock = clock
         self._turn = threading.Lock()
 
     def apply(
@@ -130,14 +123,14 @@ class Desk:
             raise Invalid(faults)
 
         def merged(snapshot: Snapshot) -> Merge:
-            self._check_images(snapshot, manifests)
+            self.check_images(snapshot, manifests)
             return merge(
                 snapshot,
                 manifests,
                 source=source,
                 prune=prune,
-                new_uid=self._new_uid,
-                now=self._clock(),
+                new_uid=self.new_uid,
+                now=self.clock(),
                 sizes=self.library.size,
             )
 
@@ -164,74 +157,6 @@ class Desk:
             by or program(source),
         )
 
-    def create(
-        self, document: dict[str, Any], *, source: str = API, by: Actor | None = None
-    ) -> Object:
-        """Store one new object; a machine without a name gets one. Raises Refused, StoreError."""
-        metadata = {"name": UNNAMED, **document["metadata"]}
-        manifest, faults = parse(document | {"metadata": metadata})
-        if manifest is None or faults:
-            raise Invalid([(0, fault) for fault in faults])
-        unnamed = "name" not in document["metadata"]
-
-        def merged(snapshot: Snapshot) -> Merge:
-            uid = self._new_uid()
-            named = _named(manifest, uid) if unnamed else manifest
-            while unnamed and named.key in snapshot.objects:
-                uid = self._new_uid()
-                named = _named(manifest, uid)
-            self._check_images(snapshot, [named])
-            return single.create(
-                snapshot, named, source=source, uid=uid, now=self._clock(), sizes=self.library.size
-            )
-
-        (change,) = self._change(merged, source, by)
-        assert change.after is not None
-        return change.after
-
-    def power(
-        self,
-        machine: Object,
-        state: PowerState,
-        *,
-        seen: Versions = None,
-        source: str = API,
-        by: Actor | None = None,
-    ) -> None:
-        """Start or stop a machine. Raises Refused, StoreError."""
-
-        def merged(snapshot: Snapshot) -> Merge:
-            return single.power(snapshot, _still(snapshot, machine, seen), state, source=source)
-
-        self._change(merged, source, by)
-
-    def remove(
-        self,
-        item: Object,
-        *,
-        seen: Versions = None,
-        source: str = API,
-        by: Actor | None = None,
-    ) -> None:
-        """Mark an object that nobody uses for deletion. Raises Refused, StoreError."""
-
-        def merged(snapshot: Snapshot) -> Merge:
-            return single.remove(snapshot, _still(snapshot, item, seen), source=source)
-
-        self._change(merged, source, by)
-
-    def _change(
-        self, merged: Callable[[Snapshot], Merge], source: str, by: Actor | None
-    ) -> Sequence[Change]:
-        """Changes of one object, which stop one machine at most: no plan is made first."""
-        actor = by or program(source)
-
-        def store(snapshot: Snapshot, result: Merge) -> Sequence[Change]:
-            self._write(snapshot.revision, result.changes, source, actor)
-            return result.changes
-
-        return self._in_turn(merged, store, actor)
-
     def _submit(
         self,
         merged: Callable[[Snapshot], Merge],
@@ -249,18 +174,21 @@ class Desk:
                 return outcome
             if outcome.brake and not approve:
                 raise Braked(outcome.brake)
-            revision = self._write(snapshot.revision, result.changes, source, by)
+            revision = self.write(snapshot.revision, result.changes, source, by)
             return replace(outcome, revision=revision, brake="")
 
-        return self._in_turn(merged, store, by)
+        return self.in_turn(merged, store, by)
 
-    def _in_turn(
+    def in_turn(
         self,
         merged: Callable[[Snapshot], Merge],
         store: Callable[[Snapshot, Merge], T],
         by: Actor,
     ) -> T:
-        """What `store` makes of the merge, both again where the store has moved on meanwhile."""
+        """What `store` makes of the merge, both again where the store has moved on meanwhile.
+
+        Raises Refused, StoreError.
+        """
         with self._one_at_a_time():
             for _ in range(ATTEMPTS):
                 snapshot = self.cluster.snapshot()
@@ -276,13 +204,21 @@ class Desk:
                     continue  # the controller has written meanwhile
         raise Busy("the cluster is changing too fast; try again")
 
-    def _write(self, revision: int, changes: Sequence[Change], source: str, by: Actor) -> int:
-        """The new revision; nothing is written for no changes."""
-        now = self._clock()
-        also: list[Record] = [*events_of_changes(changes, now, source)]
-        if changes:
-            also.append(entry_of(by, changes, source, now))
-        after = self.cluster.store.submit(changes, revision=revision, also=also)
+    def write(
+        self,
+        revision: int,
+        changes: Sequence[Change],
+        source: str,
+        by: Actor,
+        also: Sequence[Record] = (),
+    ) -> int:
+        """The new revision; nothing is written for no changes. Raises Stale, StoreError."""
+        if not changes:
+            return revision
+        now = self.clock()
+        records: list[Record] = [*events_of_changes(changes, now, source), *also]
+        records.append(entry_of(by, changes, source, now))
+        after = self.cluster.store.submit(changes, revision=revision, also=records)
         if after != revision:
             self.cluster.signal.bump()
         return after
@@ -302,9 +238,14 @@ class Desk:
             snapshot = self.cluster.snapshot()
             needed = {str(item.image.digest) for item in snapshot.of_kind("Image")}
             needed |= {str(placed.wire.image.sha256) for placed in snapshot.placements}
-            self.library.keep(needed, now=self._clock())
+            self.library.keep(needed, now=self.clock())
 
-    def _check_images(self, snapshot: Snapshot, manifests: Sequence[Manifest]) -> None:
+    def key_use(self, key: str) -> KeyUse | None:
+        """What was made with this idempotency key."""
+        return self.cluster.store.key_use(key, self.clock())
+
+    def check_images(self, snapshot: Snapshot, manifests: Sequence[Manifest]) -> None:
+        """Raises Invalid where an image's bytes are not here, or not what it declares."""
         faults = []
         for index, manifest in enumerate(manifests):
             before = snapshot.objects.get(manifest.key)
@@ -314,22 +255,6 @@ class Desk:
                 faults += [(index, fault) for fault in _image_faults(self.library, manifest.spec)]
         if faults:
             raise Invalid(faults)
-
-
-def _named(manifest: Manifest, uid: Uid) -> Manifest:
-    assert isinstance(manifest.spec, MachineSpec)
-    return replace(manifest, name=single.name_for(manifest.spec.image, uid))
-
-
-def _still(snapshot: Snapshot, item: Object, seen: Versions) -> Object:
-    """The object as it is now. Raises Gone, Outdated."""
-    kind, name = item.key
-    now = snapshot.objects.get(item.key)
-    if now is None or now.uid != item.uid:
-        raise Gone(f"there is no {kind.lower()} {name!r}")
-    if seen is not None and Version(now.uid, now.generation) not in seen:
-        raise Outdated(f"{kind.lower()} {name!r} has changed since (generation {now.generation})")
-    return now
 
 
 def _image_faults(library: Library, spec: ImageSpec) -> Iterator[Fault]:

@@ -3,22 +3,28 @@
 Each goes through the desk like a manifest of source `api`. Not here: sets of manifests (`submissions`).
 """
 
+import re
 import time
 from collections.abc import Sequence
 
+from manifests.codec import Json
+from manifests.digest import digest
 from manifests.kinds.machine import PowerState
 from manifests.problem import Fault, dotted, shown
 from manifests.scalars import Uid
+from reconciler import lab
 from reconciler.api.body import read_fields, read_object
 from reconciler.api.deps import Deps
-from reconciler.api.http import Answer, ApiError, Request
+from reconciler.api.http import Answer, ApiError, Request, bad_request
 from reconciler.api.objects import answer, find, is_id, kind_of, missing
 from reconciler.api.watching import patience, tagged, wanted_versions
 from reconciler.core.lab import document_from, in_lab_words
 from reconciler.core.model import Object
 from reconciler.core.single import is_left
+from reconciler.lab import Key
 from reconciler.submit import Invalid
 
+KEY = re.compile("[!-~]{1,255}")
 BRIEFLY = 0.3
 """Seconds that a DELETE waits for what should go at once, since nothing of it runs anywhere."""
 
@@ -28,17 +34,19 @@ def create_object(deps: Deps, request: Request) -> Answer:
     request.only()
     kind = kind_of(request)
     with deps.submissions.take():
-        document, faults = document_from(kind, read_fields(request))
+        data = read_fields(request)
+        document, faults = document_from(kind, data)
         if faults:
             raise _invalid(faults)
         try:
-            item = deps.desk.create(document, by=request.by(201))
+            made = lab.create(deps.desk, document, by=request.by(201), key=_key(request, data))
         except Invalid as error:
-            found = in_lab_words(kind, [fault for _, fault in error.faults])
-            raise _invalid(found) from None
-    name = item.uid if kind == "Machine" else item.name
-    made = tagged(deps, lambda snapshot: answer(snapshot, item, 201))
-    return made.with_header("Location", f"{request.path}/{name}")
+            said = in_lab_words(kind, [fault for _, fault in error.faults])
+            raise _invalid(said) from None
+    name = made.item.uid if kind == "Machine" else made.item.name
+    found = tagged(deps, lambda snapshot: answer(snapshot, made.item, 201))
+    found = found.with_header("Location", f"{request.path}/{name}")
+    return found.with_header("Idempotency-Replayed", "true") if made.again else found
 
 
 def put_machine(deps: Deps, request: Request) -> Answer:
@@ -48,7 +56,7 @@ def put_machine(deps: Deps, request: Request) -> Answer:
     with deps.submissions.take():
         state = _state(read_object(request, {"state": (str, ...)})["state"])
         item = _found(deps, request)
-        deps.desk.power(item, state, seen=seen, by=request.by())
+        lab.power(deps.desk, item, state, seen=seen, by=request.by())
     return tagged(deps, lambda snapshot: answer(snapshot, item))
 
 
@@ -62,12 +70,24 @@ def delete_object(deps: Deps, request: Request) -> Answer:
             return Answer(status=204)
         raise missing(request)
     with deps.submissions.take():
-        deps.desk.remove(item, seen=seen, by=request.by(202))
+        lab.remove(deps.desk, item, seen=seen, by=request.by(202))
     wait = patience(request)
     if not wait:
         return _gone(deps, item, BRIEFLY, only_at_once=True)
     with deps.waiters.take():
         return _gone(deps, item, wait)
+
+
+def _key(request: Request, data: dict[str, Json]) -> Key | None:
+    """The same only for the same wish of the same client."""
+    text = request.headers.get("idempotency-key")
+    if text is None:
+        return None
+    if not KEY.fullmatch(text):
+        raise bad_request(
+            "an Idempotency-Key has 1 to 255 visible ASCII characters", field="Idempotency-Key"
+        )
+    return Key(text, digest([request.caller.who, request.path, data]))
 
 
 def _state(text: str) -> PowerState:

@@ -7,6 +7,7 @@ import secrets
 from manifests.codec import dump
 from reconciler.api.http import Answer, ApiError
 from reconciler.images import BadBytes, Broken, LibraryFull
+from reconciler.lab import KeyReused, KeySpent
 from reconciler.store import StoreError, StoreFull
 from reconciler.submit import Braked, Busy, Conflicts, Forbidden, Gone, Invalid, Outdated
 
@@ -18,6 +19,8 @@ ERRORS: tuple[tuple[type[Exception], int, str, str], ...] = (
     (Invalid, 422, "invalid", "correct the documents and apply again"),
     (Conflicts, 409, "conflict", ""),
     (Gone, 404, "not_found", ""),
+    (KeyReused, 422, "key_reused", "send another Idempotency-Key"),
+    (KeySpent, 410, "gone", "send another Idempotency-Key to make a new one"),
     (Outdated, 412, "changed_meanwhile", "GET it again, and decide again"),
     (Forbidden, 403, "forbidden", "ask an admin"),
     (Braked, 409, "brake", ""),

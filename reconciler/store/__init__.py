@@ -19,6 +19,7 @@ from reconciler.store.errors import (
     StoreLocked,
 )
 from reconciler.store.events import Recorded
+from reconciler.store.keys import KeyUse
 from reconciler.store.records import Record
 from reconciler.store.store import Store
 
@@ -27,6 +28,7 @@ __all__ = [
     "BadPlan",
     "Database",
     "Deposed",
+    "KeyUse",
     "PortTaken",
     "Record",
     "Recorded",

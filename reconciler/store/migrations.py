@@ -45,7 +45,14 @@ AUDIT = (
 
 EVENTS_BY_UID = ("CREATE INDEX event_uid ON event (uid)",)
 
-STEPS: tuple[tuple[str, ...], ...] = (FIRST, AUDIT, EVENTS_BY_UID)
+KEYS = (
+    """CREATE TABLE key_use (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, digest TEXT NOT NULL,
+        kind TEXT NOT NULL, uid TEXT NOT NULL, at REAL NOT NULL)""",
+    "CREATE INDEX key_use_at ON key_use (at)",
+)
+
+STEPS: tuple[tuple[str, ...], ...] = (FIRST, AUDIT, EVENTS_BY_UID, KEYS)
 
 
 def migrate(database: Database) -> None:

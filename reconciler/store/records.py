@@ -9,16 +9,18 @@ from typing import Any
 
 from reconciler.core.audit import Entry
 from reconciler.core.events import Event
-from reconciler.store import audit, events
+from reconciler.store import audit, events, keys
 from reconciler.store.database import Database
+from reconciler.store.keys import KeyUse
 
-Record = Event | Entry
+Record = Event | Entry | KeyUse
 Writer = Callable[[Database, Sequence[Any], int | None], None]
 """(database, records of one type, revision of the change or None without one)."""
 
 WRITERS: dict[type[Record], Writer] = {
     Event: lambda database, records, _: events.insert(database, records),
     Entry: audit.insert,
+    KeyUse: lambda database, records, _: keys.insert(database, records),
 }
 
 

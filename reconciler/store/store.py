@@ -11,13 +11,14 @@ from reconciler.core.desired import Change
 from reconciler.core.events import Event
 from reconciler.core.model import Snapshot
 from reconciler.core.plan import Plan
-from reconciler.store import audit
+from reconciler.store import audit, keys
 from reconciler.store import events as journal
 from reconciler.store.apply import Work, execute
 from reconciler.store.audit import Audited
 from reconciler.store.database import MEMORY, Database
 from reconciler.store.errors import Deposed, Stale, StoreFailed
 from reconciler.store.events import Recorded
+from reconciler.store.keys import KeyUse
 from reconciler.store.migrations import migrate
 from reconciler.store.records import Record, insert
 from reconciler.store.rows import object_row
@@ -140,6 +141,11 @@ class Store:
         """Whether an object of this identity was here and is gone, as far as events go back."""
         with self.database.read():
             return journal.was_deleted(self.database, kind, uid)
+
+    def key_use(self, key: str, now: float) -> KeyUse | None:
+        """What was made with this idempotency key, unless that was too long ago."""
+        with self.database.read():
+            return keys.select(self.database, key, now)
 
     @contextmanager
     def _writing(self, revision: int, term: int | None = None) -> Iterator[Work]:

@@ -112,3 +112,15 @@ class AuditRow(Model):
 
     class Meta:
         table_name = "audit"
+
+
+class KeyRow(Model):
+    id = AutoField()
+    key = TextField()
+    digest = TextField()
+    kind = TextField()
+    uid = TextField()
+    at = FloatField()
+
+    class Meta:
+        table_name = "key_use"

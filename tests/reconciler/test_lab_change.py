@@ -168,9 +168,9 @@ def test_another_of_the_same_name_is_not_meant_by_the_id(looped: World) -> None:
 
 def test_an_id_cannot_be_taken_as_a_name(lab: World) -> None:
     victim = "abcdef00-0000-4000-8000-000000000000"
-    lab.desk._new_uid = lambda: type(uid(0))(victim)  # type: ignore[method-assign]
+    lab.desk.new_uid = lambda: type(uid(0))(victim)  # type: ignore[method-assign]
     lab.desk.apply([machine("victim")])
-    lab.desk._new_uid = lambda: uid(77)  # type: ignore[method-assign]
+    lab.desk.new_uid = lambda: uid(77)  # type: ignore[method-assign]
     lab.desk.apply([machine(victim)])
     assert lab.client().get(f"/iaas/machines/{victim}").json()["name"] == "victim"
 
