@@ -14,14 +14,17 @@ NOTHING = "-"
 
 
 class Column(NamedTuple):
+    """`wide`: only with -o wide; `narrow`: only without."""
+
     title: str
     cell: Callable[[Object], str]
     wide: bool = False
+    narrow: bool = False
 
 
 def rows(plural: str, objects: Sequence[Object], *, wide: bool = False) -> list[list[str]]:
     """Header and one row for each object."""
-    columns = [column for column in COLUMNS[plural] if wide or not column.wide]
+    columns = [column for column in COLUMNS[plural] if not (column.narrow if wide else column.wide)]
     header = [column.title for column in columns]
     return [header, *([column.cell(item) for column in columns] for item in objects)]
 
@@ -32,6 +35,11 @@ def name_of(item: Object) -> str:
 
 def by_name(objects: Sequence[Object]) -> list[Object]:
     return sorted(objects, key=lambda item: (str(item.get("name")), str(item.get("id"))))
+
+
+def short_id(item: Object) -> str:
+    """As much of it as people type, see `iaasctl.resolution`."""
+    return safe(item.get("id"))[:8] or NOTHING
 
 
 def text(field: str) -> Callable[[Object], str]:
@@ -192,6 +200,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("IMAGE", text("image")),
         Column("PORTS", text("ports")),
         Column("AGE", age("created")),
+        Column("ID", short_id, narrow=True),
         Column("TYPE", text("type"), wide=True),
         Column("MEMORY", lambda item: memory(item.get("mem")), wide=True),
         Column("CPUS", text("cpus"), wide=True),

@@ -36,7 +36,7 @@ def test_plan_tells_by_its_exit_code_whether_there_are_changes(cluster: Cluster)
 
 def test_what_get_shows(cluster: Cluster) -> None:
     table = cluster.lab.ctl("get", "machines").out.splitlines()
-    assert table[0].split() == ["NAME", "STATE", "NODE", "IMAGE", "PORTS", "AGE", "REASON"]
+    assert table[0].split() == ["NAME", "STATE", "NODE", "IMAGE", "PORTS", "AGE", "ID", "REASON"]
     assert [line.split()[:5] for line in table[1:]] == [
         ["vm1", "running", "n1", "vm", f"{cluster.vm_port}:80/tcp"],
         ["web1", "running", "n1", "web", f"{cluster.web_port}:80/tcp"],

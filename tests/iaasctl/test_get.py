@@ -15,7 +15,7 @@ def test_a_table_is_sorted_and_says_why_what_is_not_ready_is_not(server: Server,
     ]
     ran = run("get", "machines")
     header, first, second = ran.out.splitlines()
-    assert header.split() == ["NAME", "STATE", "NODE", "IMAGE", "PORTS", "AGE", "REASON"]
+    assert header.split() == ["NAME", "STATE", "NODE", "IMAGE", "PORTS", "AGE", "ID", "REASON"]
     assert first.split()[:5] == ["web1", "running", "n1", "web", "8080:80/tcp"]
     assert "fine" not in first
     assert second.split()[:3] == ["web2", "pending", "-"]
