@@ -30,9 +30,9 @@ class Lab(Reading):
         """Add the host whose agent listens at `addr`, HOST:PORT."""
         return self._create("nodes", {"name": name, "addr": addr})
 
-    def remove_node(self, name: str) -> None:
-        """Remove a node that no machine uses."""
-        self._remove("nodes", name)
+    def remove_node(self, name: str) -> Object | None:
+        """Remove a node that no machine uses. It as it goes, or None when it is gone."""
+        return self._remove("nodes", name)
 
     def nodes(self, **filters: str) -> list[Object]:
         """All nodes, or those with these values of fields: `nodes(state="ready")`."""
@@ -89,9 +89,9 @@ class Lab(Reading):
         body = {"name": name, "type": found.type, "format": found.format, "sha256": content.sha256}
         return self._create("images", body)
 
-    def remove_image(self, name: str) -> None:
-        """Remove an image that no machine uses."""
-        self._remove("images", name)
+    def remove_image(self, name: str) -> Object | None:
+        """Remove an image that no machine uses. It as it goes, or None when it is gone."""
+        return self._remove("images", name)
 
     def images(self, **filters: str) -> list[Object]:
         return self.objects("images", filters)
@@ -133,9 +133,9 @@ class Lab(Reading):
         """Have it stopped; its disk, its ports and its node stay its own."""
         return self._set_state(id, "stopped")
 
-    def remove_machine(self, id: str) -> None:
-        """Stop it and remove it with its disk."""
-        self._remove("machines", id)
+    def remove_machine(self, id: str) -> Object | None:
+        """Stop it and remove it with its disk. It as it goes, or None when it is gone."""
+        return self._remove("machines", id)
 
     def machines(self, **filters: str) -> list[Object]:
         return self.objects("machines", filters)
@@ -159,10 +159,9 @@ class Lab(Reading):
         response = self._send("PUT", path_of("machines", machine), SAFE, {"state": state})
         return answers.parsed(response, answers.one)
 
-    def _remove(self, plural: str, name: str) -> None:
+    def _remove(self, plural: str, name: str) -> Object | None:
         response = self._send("DELETE", path_of(plural, name), SAFE)
-        if response.status != 204:
-            answers.parsed(response, answers.one)
+        return None if response.status == 204 else answers.parsed(response, answers.one)
 
     def _send(
         self,
