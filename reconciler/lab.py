@@ -49,17 +49,23 @@ class Made:
 
 
 def create(desk: Desk, document: dict[str, Any], *, by: Actor, key: Key | None = None) -> Made:
-    """Store one new object; a machine without a name gets one. Raises Refused, StoreError."""
+    """Store one new object; a machine without a name gets one.
+
+    Raises Refused, StoreError, ImageError.
+    """
     metadata = {"name": UNNAMED, **document["metadata"]}
     manifest, faults = parse(document | {"metadata": metadata})
     if manifest is None or faults:
         raise Invalid([(0, fault) for fault in faults])
     unnamed = "name" not in document["metadata"]
+    if not key or not desk.key_use(key.text):
+        (manifest,) = desk.take_files([manifest])
+    wanted = manifest
 
     def merged(snapshot: Snapshot) -> Merge:
         if key and desk.key_use(key.text):
             return Merge()
-        uid, found = _identified(desk, snapshot, manifest, unnamed)
+        uid, found = _identified(desk, snapshot, wanted, unnamed)
         desk.check_images(snapshot, [found])
         return single.create(
             snapshot, found, source=API, uid=uid, now=desk.clock(), sizes=desk.library.size

@@ -53,7 +53,13 @@ async def run(options: argparse.Namespace) -> None:
     term = store.take_term()
     cluster = Cluster(store, Signal())
     library = Library(options.images)
-    desk = Desk(cluster, library, new_uid=lambda: Uid(uuid.uuid4()), clock=time.time)
+    desk = Desk(
+        cluster,
+        library,
+        new_uid=lambda: Uid(uuid.uuid4()),
+        clock=time.time,
+        image_sources=options.image_source,
+    )
     deps = Deps(cluster=cluster, desk=desk, library=library, tokens=tokens)
     server = Server(make_app(deps), *options.listen, on_stop=deps.close)
     try:

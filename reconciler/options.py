@@ -42,12 +42,27 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         help="where image bytes are kept (%(default)s); it may be exported by NFS",
     )
     parser.add_argument(
+        "--image-source",
+        type=_directory,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a directory of this host that the `file` of an Image may be in; may be repeated",
+    )
+    parser.add_argument(
         "--agent-token-file",
         type=Path,
         default="/var/lib/iaas/agent.token",
         metavar="FILE",
         help="the secret shared with the agents, made if there is none (%(default)s)",
     )
+
+
+def _directory(text: str) -> Path:
+    """With its absolute path; it must be there now, but may be empty."""
+    if not (path := Path(text).absolute()).is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a directory")
+    return path
 
 
 def _address(text: str) -> tuple[str, int]:

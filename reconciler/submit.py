@@ -17,13 +17,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 from manifests.codec import Json
-from manifests.imageformat import FormatError
-from manifests.imageformat import check as check_format
 from manifests.kinds import Manifest
-from manifests.kinds.image import ImageSpec
 from manifests.problem import Fault
 from manifests.scalars import Uid
 from manifests.validate import parse_set
@@ -37,6 +35,7 @@ from reconciler.core.events import events_of_changes
 from reconciler.core.model import Key, Snapshot
 from reconciler.core.preview import Outcome, preview
 from reconciler.images import Library
+from reconciler.intake import Intake
 from reconciler.store import KeyUse, Record, Stale
 
 T = TypeVar("T")
@@ -96,11 +95,14 @@ class Desk:
         *,
         new_uid: Callable[[], Uid],
         clock: Callable[[], float],
+        image_sources: Sequence[Path] = (),
     ) -> None:
+        """`image_sources`: directories of this host that an Image's `file` may be in."""
         self.cluster = cluster
         self.library = library
         self.new_uid = new_uid
         self.clock = clock
+        self._intake = Intake(library, image_sources)
         self._turn = threading.Lock()
 
     def apply(
@@ -112,15 +114,18 @@ class Desk:
         dry_run: bool = False,
         approve: bool = False,
         by: Actor | None = None,
+        image_sources: Sequence[Path] = (),
     ) -> Outcome:
         """Make `source` own exactly what these documents say of their objects; with `prune`, only them.
 
-        `by`: who asks for it; without, the program itself in the name of `source`.
-        Raises Refused, StoreError.
+        `by`: who asks for it; without, the program itself in the name of `source`. An Image's `file`
+        with an absolute path may be in one of `image_sources`, too. Raises Refused, StoreError,
+        ImageError.
         """
-        manifests, faults = parse_set(documents)
+        parsed, faults = parse_set(documents)
         if faults:
             raise Invalid(faults)
+        manifests = self.take_files(parsed, image_sources)
 
         def merged(snapshot: Snapshot) -> Merge:
             self.check_images(snapshot, manifests)
@@ -244,30 +249,17 @@ class Desk:
         """What was made with this idempotency key."""
         return self.cluster.store.key_use(key, self.clock())
 
-    def check_images(self, snapshot: Snapshot, manifests: Sequence[Manifest]) -> None:
-        """Raises Invalid where an image's bytes are not here, or not what it declares."""
-        faults = []
-        for index, manifest in enumerate(manifests):
-            before = snapshot.objects.get(manifest.key)
-            if isinstance(manifest.spec, ImageSpec) and not (
-                before and before.manifest == manifest
-            ):
-                faults += [(index, fault) for fault in _image_faults(self.library, manifest.spec)]
+    def take_files(
+        self, manifests: Sequence[Manifest], also: Sequence[Path] = ()
+    ) -> list[Manifest]:
+        """The manifests, with the bytes of files of this host in the library. It may take minutes, and
+        changes nothing yet, so it comes before it is our turn. Raises Invalid, ImageError."""
+        taken, faults = self._intake.take(manifests, also)
         if faults:
             raise Invalid(faults)
+        return taken
 
-
-def _image_faults(library: Library, spec: ImageSpec) -> Iterator[Fault]:
-    path = ("spec", "sha256")
-    if spec.registry is not None:
-        return  # the nodes' engines have them from there
-    if spec.sha256 is None:
-        yield Fault(path, "missing", "iaasctl fills it in from `file`, and uploads the bytes")
-        return
-    try:
-        with library.open(spec.sha256) as file:
-            check_format(spec.resolved_format, file, library.size(spec.sha256))
-    except FileNotFoundError:
-        yield Fault(path, "the bytes are not here", "upload them, or let iaasctl do it")
-    except FormatError as error:
-        yield Fault(("spec", "format"), f"the file {error}", "declare the format it has")
+    def check_images(self, snapshot: Snapshot, manifests: Sequence[Manifest]) -> None:
+        """Raises Invalid where an image's bytes are not here, or not what it declares."""
+        if faults := self._intake.faults(snapshot, manifests):
+            raise Invalid(faults)

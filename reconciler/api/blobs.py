@@ -10,7 +10,7 @@ import re
 from manifests.scalars import Sha256
 from reconciler.api.deps import Deps
 from reconciler.api.http import Answer, ApiError, Request, bad_request
-from reconciler.images import Incomplete, InUse, WrongOffset
+from reconciler.images import Incomplete, WrongOffset
 
 BYTES = "application/octet-stream"
 OFFSET, LENGTH = "Upload-Offset", "Upload-Length"
@@ -88,9 +88,6 @@ def _receive(
             hint=f"send the rest with {OFFSET}: {error.kept}",
             headers={OFFSET: str(error.kept)},
         ) from None
-    except InUse as error:
-        message, later = str(error), {"Retry-After": "2"}
-        raise ApiError(429, "too_many_requests", message, headers=later) from None
 
 
 def _digest(request: Request) -> Sha256:

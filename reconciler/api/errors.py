@@ -6,7 +6,7 @@ import secrets
 
 from manifests.codec import dump
 from reconciler.api.http import Answer, ApiError
-from reconciler.images import BadBytes, Broken, LibraryFull
+from reconciler.images import BadBytes, Broken, InUse, LibraryFull
 from reconciler.lab import KeyReused, KeySpent
 from reconciler.store import StoreError, StoreFull
 from reconciler.submit import Braked, Busy, Conflicts, Forbidden, Gone, Invalid, Outdated
@@ -25,6 +25,7 @@ ERRORS: tuple[tuple[type[Exception], int, str, str], ...] = (
     (Forbidden, 403, "forbidden", "ask an admin"),
     (Braked, 409, "brake", ""),
     (Busy, 503, "busy", "try again"),
+    (InUse, 429, "too_many_requests", "try again"),
     (BadBytes, 422, "bad_bytes", "upload the file again"),
     (LibraryFull, 507, "no_room", "free some room on the controller's disk"),
     (Broken, 503, "storage", "look at the disk of the image directory, and at who may write there"),
@@ -58,5 +59,5 @@ def _known(error: Exception, status: int, code: str, hint: str) -> ApiError:
         hint=(conflicts[0].hint if conflicts else "") or hint,
         conflicts=[dump(conflict) for conflict in conflicts[:MOST_FAULTS]],
         faults=[fault.to_json(index) for index, fault in faults[:MOST_FAULTS]],
-        headers={"Retry-After": "2"} if status == 503 else None,
+        headers={"Retry-After": "2"} if status in (429, 503) else None,
     )

@@ -2,9 +2,11 @@
 
 Here: keeping, receiving and finding bytes. Not here: what an image is for, nor its format.
 
-`errors` the reasons · `directory` the files · `writing` bytes on their way in · `library` all of it
+`errors` the reasons · `directory` the files · `writing` bytes on their way in · `library` all of it ·
+`local` files of this host, `beneath` opening them
 """
 
+from reconciler.images.beneath import Outside
 from reconciler.images.errors import (
     BadBytes,
     Broken,
@@ -16,6 +18,7 @@ from reconciler.images.errors import (
     WrongOffset,
 )
 from reconciler.images.library import Library
+from reconciler.images.local import LocalFiles, Unreadable
 
 __all__ = [
     "BadBytes",
@@ -26,5 +29,8 @@ __all__ = [
     "Library",
     "LibraryFull",
     "LibraryLocked",
+    "LocalFiles",
+    "Outside",
+    "Unreadable",
     "WrongOffset",
 ]

@@ -17,6 +17,8 @@ from typing import BinaryIO
 from reconciler.images.errors import LibraryLocked
 
 PARTIAL = ".part"
+NEW = "new-"
+"""Begins the name of an unfinished file whose digest is not known yet."""
 WHOLE_NAME = re.compile("[0-9a-f]{64}")
 PARTIAL_NAME = re.compile(r"(new-)?[0-9a-f]{64}\.part")
 SAFE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -45,7 +47,7 @@ class Directory:
     def open(self, name: str) -> BinaryIO:
         """A whole file. Raises FileNotFoundError, also for what is not ours."""
         try:
-            file = open(os.open(self.root / name, os.O_RDONLY | SAFE), "rb")  # noqa: SIM115
+            file = os.fdopen(os.open(self.root / name, os.O_RDONLY | SAFE), "rb")
         except OSError as error:
             raise FileNotFoundError(name) from error
         if not _ours(os.fstat(file.fileno())):

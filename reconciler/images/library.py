@@ -5,15 +5,16 @@ leaves unfinished is kept for a day, within bounds, and gives way when room is n
 """
 
 import os
+import secrets
 import threading
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from manifests.scalars import Sha256
-from reconciler.images.directory import PARTIAL, Directory
+from reconciler.images.directory import NEW, PARTIAL, Directory
 from reconciler.images.errors import (
     BadBytes,
     Incomplete,
@@ -50,6 +51,9 @@ class Library:
         """Names of the unfinished files that somebody is writing."""
         self._hashed: dict[str, Hashed] = {}
         self._lock = threading.Lock()
+        for name, _ in self._idle():
+            if name.startswith(NEW):
+                self._drop(name)
         self._bound_partials(time.time())
 
     def close(self) -> None:
@@ -78,6 +82,10 @@ class Library:
         """In bytes; 0 for bytes that are not here."""
         found = self.directory.status(Sha256.from_json(sha256))
         return found.st_size if found else 0
+
+    def sizes(self) -> frozenset[int]:
+        """Of all that is here."""
+        return frozenset(status.st_size for _, status in self.directory.whole())
 
     def open(self, sha256: str) -> BinaryIO:
         """Raises FileNotFoundError."""
@@ -122,11 +130,25 @@ class Library:
         """All of the file at once. Raises ImageError."""
         self.receive(sha256, stream, length)
 
-    @contextmanager
-    def writer(self, sha256: str) -> Iterator[Writer]:
+    def copy(self, file: Source, length: int) -> Sha256:
+        """All of a file whose digest is not known yet. Raises ImageError, and OSError of the file."""
+        with self._writer(f"{NEW}{secrets.token_hex(32)}{PARTIAL}") as writer:
+            try:
+                writer.expect(length)
+                while chunk := file.read(CHUNK):
+                    writer.write(chunk)
+                return writer.finish(None)
+            except BaseException:
+                writer.drop()
+                raise
+
+    def writer(self, sha256: str) -> AbstractContextManager[Writer]:
         """The one writer of these bytes. What it wrote is kept, unless the bytes are wrong, or there
         is no room for them. Raises InUse, LibraryFull, Broken."""
-        name = _partial(Sha256.from_json(sha256))
+        return self._writer(_partial(Sha256.from_json(sha256)))
+
+    @contextmanager
+    def _writer(self, name: str) -> Iterator[Writer]:
         with self._claimed(name):
             writer = Writer(self.directory, self.room, name, self._hashed.pop(name, Hashed()))
             try:

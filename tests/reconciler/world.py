@@ -4,6 +4,7 @@ import hashlib
 import io
 import itertools
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,9 @@ def plan(*operations: Any) -> Plan:
 
 
 class World:
-    def __init__(self, root: Path, store: Store | None = None) -> None:
+    def __init__(
+        self, root: Path, store: Store | None = None, image_sources: Sequence[Path] = ()
+    ) -> None:
         self.store = store or Store()
         self.term = self.store.take_term()
         self.now = 1000.0
@@ -98,6 +101,7 @@ class World:
             self.library,
             new_uid=lambda: uid(next(numbers)),
             clock=lambda: self.now,
+            image_sources=image_sources,
         )
         self.deps = Deps(
             cluster=self.cluster,
