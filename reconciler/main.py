@@ -62,6 +62,7 @@ async def run(options: argparse.Namespace) -> None:
     )
     deps = Deps(cluster=cluster, desk=desk, library=library, tokens=tokens)
     server = Server(make_app(deps), *options.listen, on_stop=deps.close)
+    deps.refusals.start()
     try:
         server.start()
     except OSError:
@@ -82,6 +83,7 @@ async def run(options: argparse.Namespace) -> None:
         await until_told(loop.run(), fleet.run(), tidy(desk))
     finally:
         await asyncio.to_thread(server.stop)
+        await asyncio.to_thread(deps.refusals.stop)
         store.close()
         library.close()
 

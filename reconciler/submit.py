@@ -27,7 +27,7 @@ from manifests.scalars import Uid
 from manifests.validate import parse_set
 from reconciler.cluster import Cluster
 from reconciler.core.access import Actor, forbidden, program
-from reconciler.core.audit import entry_of
+from reconciler.core.audit import entry_of_changes
 from reconciler.core.conflicts import Conflict
 from reconciler.core.desired import Change, Merge, merge
 from reconciler.core.desired import delete as merge_deletions
@@ -222,7 +222,7 @@ class Desk:
             return revision
         now = self.clock()
         records: list[Record] = [*events_of_changes(changes, now, source), *also]
-        records.append(entry_of(by, changes, source, now))
+        records.append(entry_of_changes(by, changes, source, now))
         after = self.cluster.store.submit(changes, revision=revision, also=records)
         if after != revision:
             self.cluster.signal.bump()

@@ -17,10 +17,11 @@ from reconciler.api.auth import unauthorized
 from reconciler.api.deps import Deps
 from reconciler.api.errors import answer_to
 from reconciler.api.http import Answer, ApiError, Request, bad_request
+from reconciler.api.refusals import refusal
 from reconciler.api.roles import UNKNOWN, Caller, Role
 from reconciler.api.watching import Handler, watched, watched_object
 
-ANYBODY, VIEWER, OPERATOR = Role.ANYBODY, Role.VIEWER, Role.OPERATOR
+ANYBODY, VIEWER, OPERATOR, ADMIN = Role.ANYBODY, Role.VIEWER, Role.OPERATOR, Role.ADMIN
 HEALTH = "/health"
 VERSION = version("iaasctl")
 MOST_PARAMETERS = 32
@@ -52,6 +53,7 @@ ROUTES = (
     Route("POST", "/iaas/apply", submissions.apply, OPERATOR),
     Route("POST", "/iaas/delete", submissions.delete, OPERATOR),
     Route("GET", "/iaas/events", watched(submissions.events), VIEWER),
+    Route("GET", "/iaas/audit", submissions.audit, ADMIN),
     Route("GET", "/iaas/blobs/<sha256>", blobs.get_blob, OPERATOR, agent=True),
     Route("PUT", "/iaas/blobs/<sha256>", blobs.put_blob, OPERATOR),
     Route("GET", "/iaas/<plural:kind>", watched(objects.list_objects), VIEWER),
@@ -69,6 +71,7 @@ def make_app(deps: Deps) -> WSGIApplication:
     app.router.add_filter("kind", lambda _: (plurals, None, None))
     app.router.add_filter("machines", lambda _: ("machines", None, None))
     app.add_hook("before_request", lambda: _admit(deps))
+    app.add_hook("after_request", lambda: _write_down(deps))
     app.default_error_handler = _routing_error
     for route in ROUTES:
         app.route(route.path, route.method, _callback(deps, route))
@@ -109,6 +112,16 @@ def _callback(deps: Deps, route: Route) -> Callable[..., Any]:
         return _response(answer)
 
     return call
+
+
+def _write_down(deps: Deps) -> None:
+    """Refused requests, also those that met no route."""
+    environ, status = bottle.request.environ, bottle.response.status_code
+    if status >= HTTPStatus.BAD_REQUEST:
+        answer = environ.get("iaas.answer") or _unrouted(status)
+        by = environ["iaas.caller"].asks(environ["REQUEST_METHOD"], environ["PATH_INFO"], status)
+        if entry := refusal(by, answer.body):
+            deps.refusals.add(entry)
 
 
 def _permit(route: Route, caller: Caller) -> None:
@@ -156,6 +169,7 @@ def _query(text: str) -> dict[str, str]:
 
 def _response(answer: Answer) -> Any:
     headers = {**PLAIN, **answer.headers}
+    bottle.request.environ["iaas.answer"] = answer
     if answer.file is not None:
         return bottle.HTTPResponse(answer.file, answer.status, headers)
     body = json.dumps(answer.body, separators=(",", ":")).encode() + b"\n"
@@ -167,11 +181,15 @@ def _response(answer: Answer) -> Any:
 
 def _routing_error(error: Any) -> bytes:
     """No route, another method, or a broken path: in the one shape of errors."""
-    status = HTTPStatus(error.status_code)
-    code = status.phrase.lower().replace(" ", "_")
-    message = f"{status.phrase}: {bottle.request.method} {bottle.request.path[:200]}"
-    answer = ApiError(status, code, message).answer
+    answer = _unrouted(error.status_code)
     for name, value in PLAIN.items():
         bottle.response.set_header(name, value)
     bottle.response.content_type = "application/json"
     return json.dumps(answer.body).encode() + b"\n"
+
+
+def _unrouted(number: int) -> Answer:
+    status = HTTPStatus(number)
+    code = status.phrase.lower().replace(" ", "_")
+    message = f"{status.phrase}: {bottle.request.method} {bottle.request.path[:200]}"
+    return ApiError(status, code, message).answer

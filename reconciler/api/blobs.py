@@ -10,6 +10,7 @@ import re
 from manifests.scalars import Sha256
 from reconciler.api.deps import Deps
 from reconciler.api.http import Answer, ApiError, Request, bad_request
+from reconciler.core.audit import entry_of
 from reconciler.images import Incomplete, WrongOffset
 
 BYTES = "application/octet-stream"
@@ -69,6 +70,14 @@ def put_blob(deps: Deps, request: Request) -> Answer:
     body = {"sha256": sha256, "size": kept}
     if kept < total:
         return Answer(status=202, body=body, headers={OFFSET: str(kept)})
+    uploaded = entry_of(
+        request.by(201),
+        "upload",
+        deps.clock(),
+        objects=[f"blob/{sha256}"],
+        message=f"{total} bytes",
+    )
+    deps.cluster.store.record([uploaded])
     return Answer(status=201, body=body)
 
 

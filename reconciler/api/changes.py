@@ -44,7 +44,7 @@ def create_object(deps: Deps, request: Request) -> Answer:
             said = in_lab_words(kind, [fault for _, fault in error.faults])
             raise _invalid(said) from None
     name = made.item.uid if kind == "Machine" else made.item.name
-    found = tagged(deps, lambda snapshot: answer(snapshot, made.item, 201))
+    found = tagged(deps, lambda snapshot: answer(request, snapshot, made.item, 201))
     found = found.with_header("Location", f"{request.path}/{name}")
     return found.with_header("Idempotency-Replayed", "true") if made.again else found
 
@@ -57,7 +57,7 @@ def put_machine(deps: Deps, request: Request) -> Answer:
         state = _state(read_object(request, {"state": (str, ...)})["state"])
         item = _found(deps, request)
         lab.power(deps.desk, item, state, seen=seen, by=request.by())
-    return tagged(deps, lambda snapshot: answer(snapshot, item))
+    return tagged(deps, lambda snapshot: answer(request, snapshot, item))
 
 
 def delete_object(deps: Deps, request: Request) -> Answer:
@@ -73,9 +73,9 @@ def delete_object(deps: Deps, request: Request) -> Answer:
         lab.remove(deps.desk, item, seen=seen, by=request.by(202))
     wait = patience(request)
     if not wait:
-        return _gone(deps, item, BRIEFLY, only_at_once=True)
+        return _gone(deps, request, item, BRIEFLY, only_at_once=True)
     with deps.waiters.take():
-        return _gone(deps, item, wait)
+        return _gone(deps, request, item, wait)
 
 
 def _key(request: Request, data: dict[str, Json]) -> Key | None:
@@ -111,7 +111,9 @@ def _was_here(deps: Deps, request: Request) -> bool:
     return is_id(wanted) and deps.cluster.store.was_deleted(kind_of(request), Uid(wanted))
 
 
-def _gone(deps: Deps, item: Object, seconds: float, *, only_at_once: bool = False) -> Answer:
+def _gone(
+    deps: Deps, request: Request, item: Object, seconds: float, *, only_at_once: bool = False
+) -> Answer:
     """204 as soon as nothing of it is left, 202 after `seconds`. `only_at_once`: no waiting for what
     a node has to confirm first."""
     signal, end = deps.cluster.signal, time.monotonic() + seconds
@@ -122,7 +124,7 @@ def _gone(deps: Deps, item: Object, seconds: float, *, only_at_once: bool = Fals
             return Answer(status=204)
         left = end - time.monotonic()
         if left <= 0 or deps.closing or (only_at_once and is_left(snapshot, item)):
-            return tagged(deps, lambda snapshot: answer(snapshot, item, 202))
+            return tagged(deps, lambda snapshot: answer(request, snapshot, item, 202))
         signal.wait(version, left)
 
 

@@ -1,12 +1,14 @@
 """What the handlers work with, and the bounds on how many may wait or upload at once."""
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from reconciler.api.auth import Tokens
 from reconciler.api.http import ApiError
+from reconciler.api.refusals import Refusals
 from reconciler.cluster import Cluster
 from reconciler.images import Library
 from reconciler.submit import Desk
@@ -38,10 +40,15 @@ class Deps:
     desk: Desk
     library: Library
     tokens: Tokens
+    clock: Callable[[], float] = time.time
+    refusals: Refusals = field(init=False)
     waiters: Slots = field(default_factory=lambda: Slots(24, "waiting requests"))
     uploads: Slots = field(default_factory=lambda: Slots(4, "uploads"))
     submissions: Slots = field(default_factory=lambda: Slots(16, "submissions"))
     closing: bool = False
+
+    def __post_init__(self) -> None:
+        self.refusals = Refusals(self.cluster.store, self.clock)
 
     def close(self) -> None:
         self.closing = True

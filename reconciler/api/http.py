@@ -6,13 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, Protocol
 
 from manifests.codec import Json
-from manifests.problem import did_you_mean, printable, shown
-from reconciler.api.roles import MAY_CHANGE, UNKNOWN, Caller, Role
+from manifests.problem import did_you_mean, shown
+from reconciler.api.roles import UNKNOWN, Caller, Role
 from reconciler.core.access import Actor
 
 LARGEST_NUMBER = 2**53
-LONGEST_PATH = 200
-"""Characters of it that are written down."""
 
 
 class Stream(Protocol):
@@ -86,17 +84,14 @@ class Request:
     query: Mapping[str, str] = field(default_factory=dict)
     caller: Caller = UNKNOWN
 
+    @property
+    def sees_secrets(self) -> bool:
+        """Those that machines are given, such as the values of their environment."""
+        return self.caller.is_a(Role.OPERATOR)
+
     def by(self, status: int = 200) -> Actor:
         """Who asks for a change that is answered with `status` when it is stored."""
-        return Actor(
-            who=self.caller.who,
-            kinds=MAY_CHANGE.get(self.caller.role, frozenset()),
-            approves=self.caller.is_a(Role.ADMIN),
-            peer=self.caller.peer,
-            method=self.method,
-            path=printable(self.path[:LONGEST_PATH]),
-            status=status,
-        )
+        return self.caller.asks(self.method, self.path, status)
 
     def header(self, name: str) -> str:
         """By its name in lower case; "" without it."""

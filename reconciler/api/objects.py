@@ -19,7 +19,9 @@ def list_objects(deps: Deps, request: Request) -> Answer:
         terms = terms_of(kind, request.query)
     except QueryError as error:
         raise bad_request(str(error), field=error.field, hint=error.hint) from None
-    return Answer(body=select(views(deps.cluster.snapshot(), kind), terms))
+    # Masked before it is selected from: nobody shall guess a secret by asking for it.
+    items = views(deps.cluster.snapshot(), kind, secrets=request.sees_secrets)
+    return Answer(body=select(items, terms))
 
 
 def get_object(deps: Deps, request: Request) -> Answer:
@@ -28,15 +30,16 @@ def get_object(deps: Deps, request: Request) -> Answer:
     item = find(snapshot, request)
     if item is None:
         raise missing(request)
-    return answer(snapshot, item)
+    return answer(request, snapshot, item)
 
 
-def answer(snapshot: Snapshot, item: Object, status: int = 200) -> Answer:
+def answer(request: Request, snapshot: Snapshot, item: Object, status: int = 200) -> Answer:
     """With the object as it is now; with `item`, should it be gone already."""
     current = snapshot.objects.get(item.key)
     shown_item = current if current and current.uid == item.uid else item
     version = f"{shown_item.uid}:{shown_item.generation}"
-    return Answer(status=status, body=view(snapshot, shown_item), version=version)
+    body = view(snapshot, shown_item, secrets=request.sees_secrets)
+    return Answer(status=status, body=body, version=version)
 
 
 def kind_of(request: Request) -> str:

@@ -8,6 +8,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from manifests.kinds import KINDS
+from manifests.problem import printable
+from reconciler.core.access import Actor
+
+LONGEST_METHOD = 16
+LONGEST_PATH = 200
+"""Characters that are written down."""
 
 
 class Role(StrEnum):
@@ -37,6 +43,18 @@ class Caller:
     role: Role
     who: str
     peer: str = ""
+
+    def asks(self, method: str, path: str, status: int) -> Actor:
+        """For a change or a refusal, answered with `status`."""
+        return Actor(
+            who=self.who,
+            kinds=MAY_CHANGE.get(self.role, frozenset()),
+            approves=self.is_a(Role.ADMIN),
+            peer=self.peer,
+            method=printable(method[:LONGEST_METHOD]),
+            path=printable(path[:LONGEST_PATH]),
+            status=status,
+        )
 
     def is_a(self, least: Role) -> bool:
         if least is Role.ANYBODY:

@@ -1,6 +1,7 @@
 """Handing in desired state: apply and delete, for real or as a dry run, and the events they leave."""
 
 import re
+from dataclasses import asdict
 from typing import Any
 
 from manifests.codec import Json, dump
@@ -72,6 +73,18 @@ def events(deps: Deps, request: Request) -> Answer:
         limit=request.number("limit", MOST_EVENTS, largest=MOST_EVENTS),
     )
     return Answer(body=[{"id": item.id} | dump(item.event) for item in found])
+
+
+def audit(deps: Deps, request: Request) -> Answer:
+    """The last `limit` entries, or the first `limit` after the id `since`; refusals of a moment ago,
+    too."""
+    request.only("since", "limit")
+    deps.refusals.flush()
+    found = deps.cluster.store.audited(
+        since=request.number("since", None),
+        limit=request.number("limit", MOST_EVENTS, largest=MOST_EVENTS),
+    )
+    return Answer(body=[{"id": it.id, **asdict(it.entry), "revision": it.revision} for it in found])
 
 
 def _key(item: Json, path: str) -> tuple[str, str]:

@@ -56,7 +56,7 @@ class TokenFile:
         except TokenError as error:
             token, trouble = "", str(error)
         # A change within the same tick of the file system's clock would not be seen: look again.
-        settled = bool(state) and abs(now - state[-1] / 1e9) > SETTLED
+        settled = bool(state) and now - state[-1] / 1e9 > SETTLED
         return _Read(state, settled, token, trouble)
 
 

@@ -29,20 +29,33 @@ class Entry:
     times: int = 1
 
 
-def entry_of(actor: Actor, changes: Sequence[Change], source: str, at: float) -> Entry:
-    """What stands in the audit about a submission that is stored."""
-    ordered = sorted(changes, key=lambda change: (WORDS.index(_word(change)), change.key))
-    words = [_word(change) for change in ordered]
-    counts = [f"{words.count(word)} {word}d" for word in WORDS if word in words]
+def entry_of(
+    actor: Actor, action: str, at: float, *, objects: Sequence[str] = (), message: str = ""
+) -> Entry:
+    """What the audit says of something that was done."""
     return Entry(
         at=round(at, 3),
         who=actor.who,
         peer=actor.peer,
         method=actor.method,
         path=actor.path,
-        action=words[0] if len(set(words)) == 1 else "apply",
+        action=action,
         status=actor.status,
-        objects=tuple(name_of(*change.key) for change in ordered[:NAMED]),
+        objects=tuple(objects),
+        message=message,
+    )
+
+
+def entry_of_changes(actor: Actor, changes: Sequence[Change], source: str, at: float) -> Entry:
+    """Of a submission that is stored."""
+    ordered = sorted(changes, key=lambda change: (WORDS.index(_word(change)), change.key))
+    words = [_word(change) for change in ordered]
+    counts = [f"{words.count(word)} {word}d" for word in WORDS if word in words]
+    return entry_of(
+        actor,
+        words[0] if len(set(words)) == 1 else "apply",
+        at,
+        objects=[name_of(*change.key) for change in ordered[:NAMED]],
         message=f"{source}: {', '.join(counts)}",
     )
 

@@ -10,20 +10,24 @@ from reconciler.core.status import machine_status, node_status
 Json = dict[str, Any]
 
 
-def views(snapshot: Snapshot, kind: str) -> list[Json]:
-    """All objects of a kind, by name."""
-    return _Viewer(snapshot).views(snapshot.of_kind(kind))
+MASK = "***"
 
 
-def view(snapshot: Snapshot, item: Object) -> Json:
-    return _Viewer(snapshot).views((item,))[0]
+def views(snapshot: Snapshot, kind: str, *, secrets: bool) -> list[Json]:
+    """All objects of a kind, by name. Without `secrets`, values that may be one are masked."""
+    return _Viewer(snapshot, secrets).views(snapshot.of_kind(kind))
+
+
+def view(snapshot: Snapshot, item: Object, *, secrets: bool) -> Json:
+    return _Viewer(snapshot, secrets).views((item,))[0]
 
 
 class _Viewer:
     """Looks placements up once for all objects of one answer."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, secrets: bool) -> None:
         self.snapshot = snapshot
+        self.secrets = secrets
         self.placed = newest(snapshot.placements)
 
     def views(self, items: Iterable[Object]) -> list[Json]:
@@ -31,12 +35,13 @@ class _Viewer:
         return [make[item.manifest.kind](item) | self.common(item) for item in items]
 
     def common(self, item: Object) -> Json:
+        spec = dump(item.manifest.spec)
         return {
             "created": item.created,
             "labels": dict(item.manifest.labels),
             "source": item.source,
             "generation": item.generation,
-            "spec": dump(item.manifest.spec),
+            "spec": spec if self.secrets else masked(spec),
         }
 
     def machine(self, item: Object) -> Json:
@@ -115,3 +120,13 @@ class _Viewer:
             "ready": not item.deleting,
             "machines": users,
         }
+
+
+def masked(spec: Json) -> Json:
+    """Without what may be a secret: values of the environment, and signatures in addresses."""
+    hidden: Json = {}
+    if "env" in spec:
+        hidden["env"] = dict.fromkeys(spec["env"], MASK)
+    if "?" in spec.get("url", ""):
+        hidden["url"] = f"{spec['url'].partition('?')[0]}?{MASK}"
+    return spec | hidden

@@ -107,6 +107,7 @@ class World:
             cluster=self.cluster,
             desk=self.desk,
             library=self.library,
+            clock=lambda: self.now,
             tokens=Tokens({role: partial(self.secrets.__getitem__, role) for role in self.secrets}),
         )
         self.app = make_app(self.deps)
@@ -140,14 +141,16 @@ def unchecked(
     app: Any, method: str, path: str, body: bytes = b"", **environ: Any
 ) -> tuple[int, Any]:
     """The same without the validator, for what it would not let through."""
-    answer: list[str] = []
+    answer: list[Any] = []
     merged = {name: value for name, value in _environ(body, environ).items() if value is not None}
     merged |= {"REQUEST_METHOD": method, "PATH_INFO": path}
-    parts = app(merged, lambda status, headers, exc=None: answer.append(status) or _no)
+    parts = app(merged, lambda *heads: answer.append(heads) or _no)
     data = b"".join(parts)
     if hasattr(parts, "close"):
         parts.close()
-    return int(answer[-1][:3]), json.loads(data) if data else None
+    status, headers = answer[-1][:2]
+    is_json = dict(headers).get("Content-Type") == "application/json"
+    return int(status[:3]), json.loads(data) if data and is_json else data or None
 
 
 def _environ(body: bytes, changes: dict[str, Any]) -> dict[str, Any]:

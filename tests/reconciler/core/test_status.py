@@ -148,7 +148,7 @@ def test_nodes(node: dict[str, Any], expected: tuple[str, str]) -> None:
 
 
 def test_the_view_of_a_machine() -> None:
-    shown = view(one(), one().objects["Machine", "web"])
+    shown = view(one(), one().objects["Machine", "web"], secrets=True)
     assert shown["name"] == "web"
     assert (shown["node"], shown["type"], shown["state"]) == ("n1", "docker", "running")
     assert (shown["mem"], shown["cpus"], shown["ready"]) == (256, 1, True)
@@ -157,21 +157,21 @@ def test_the_view_of_a_machine() -> None:
 def test_the_view_of_a_machine_with_a_late_instance_elsewhere() -> None:
     placements = {"web@2": "n2", "web@1": {"node": "n1", "stage": "leaving"}}
     given = {"nodes": {"n1": {}, "n2": {}}, "machines": {"web": {}}, "placements": placements}
-    (shown,) = views(snapshot(given), "Machine")
+    (shown,) = views(snapshot(given), "Machine", secrets=True)
     assert (shown["node"], shown["state"]) == ("n2", "running")
 
 
 def test_the_view_of_a_node_counts_what_is_placed_there() -> None:
     machines = {"a": {"memory": "1Gi", "cpus": 0.5}, "b": {"memory": "512Mi"}}
     given = {"machines": machines, "placements": {"a@1": "n1", "b@1": "n1"}}
-    (shown,) = views(snapshot(given), "Node")
+    (shown,) = views(snapshot(given), "Node", secrets=True)
     assert shown["capacity"] == {"cpus": 16, "mem": 4096}
     assert (shown["used"], shown["machines"]) == ({"cpus": 1.5, "mem": 1536}, 2)
     assert shown["drivers"][0] == {"type": "docker", "ok": True, "detail": ""}
 
 
 def test_the_view_of_an_image_names_its_users() -> None:
-    shown = views(snapshot({"machines": {"b": {}, "a": {}}}), "Image")[0]
+    shown = views(snapshot({"machines": {"b": {}, "a": {}}}), "Image", secrets=True)[0]
     assert (shown["machines"], shown["state"], shown["format"]) == (
         ["a", "b"],
         "ready",
