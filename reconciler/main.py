@@ -25,8 +25,10 @@ from reconciler.images import ImageError, Library
 from reconciler.loop import Loop
 from reconciler.options import parse
 from reconciler.signal import Signal
+from reconciler.sources import Sources
 from reconciler.store import Store, StoreError
 from reconciler.submit import Desk, Refused
+from reconciler.watch import Unwatchable, Watching, named
 
 log = logging.getLogger("reconciler")
 
@@ -42,11 +44,12 @@ def main() -> None:
     try:
         options.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         asyncio.run(run(options))
-    except (StoreError, TokenError, ImageError, OSError) as error:
+    except (StoreError, TokenError, ImageError, Unwatchable, OSError) as error:
         sys.exit(f"iaas-reconciler: {error}")
 
 
 async def run(options: argparse.Namespace) -> None:
+    directories = named(options.watch)
     agent_token = token_from(options.agent_token_file)
     tokens = Tokens({**token_files(options.state), Role.AGENT: lambda: agent_token})
     store = Store(options.state / "state.db")
@@ -60,7 +63,9 @@ async def run(options: argparse.Namespace) -> None:
         clock=time.time,
         image_sources=options.image_source,
     )
-    deps = Deps(cluster=cluster, desk=desk, library=library, tokens=tokens)
+    sources = Sources(cluster, time.time)
+    watching = Watching(directories, desk, sources, time.time)
+    deps = Deps(cluster=cluster, desk=desk, library=library, tokens=tokens, sources=sources)
     server = Server(make_app(deps), *options.listen, on_stop=deps.close)
     deps.refusals.start()
     try:
@@ -80,7 +85,7 @@ async def run(options: argparse.Namespace) -> None:
     print(f"ready http://{address}:{port}", flush=True)
     loop, fleet = Loop(cluster, term, time.time), Fleet(cluster, base, agent_token)
     try:
-        await until_told(loop.run(), fleet.run(), tidy(desk))
+        await until_told(loop.run(), fleet.run(), tidy(desk), watching.run())
     finally:
         await asyncio.to_thread(server.stop)
         await asyncio.to_thread(deps.refusals.stop)

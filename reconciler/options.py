@@ -21,6 +21,7 @@ def parse() -> argparse.Namespace:
     )
     _add_listening(parser)
     _add_files(parser)
+    _add_watching(parser)
     return parser.parse_args()
 
 
@@ -55,6 +56,17 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         default="/var/lib/iaas/agent.token",
         metavar="FILE",
         help="the secret shared with the agents, made if there is none (%(default)s)",
+    )
+
+
+def _add_watching(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--watch",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="keep what the manifests in this directory say in force, of the last commit where it is"
+        " in a git work tree; repeatable",
     )
 
 

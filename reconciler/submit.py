@@ -45,6 +45,14 @@ PATIENCE = 30.0
 """Seconds that a submission waits for the one before it."""
 
 
+Also = Callable[[int], Sequence[Record]]
+"""The records to store with so many changes."""
+
+
+def nothing(changes: int) -> Sequence[Record]:
+    return ()
+
+
 class Refused(Exception):
     """Nothing was stored. A sentence for people."""
 
@@ -115,12 +123,13 @@ class Desk:
         approve: bool = False,
         by: Actor | None = None,
         image_sources: Sequence[Path] = (),
+        also: Also = nothing,
     ) -> Outcome:
         """Make `source` own exactly what these documents say of their objects; with `prune`, only them.
 
         `by`: who asks for it; without, the program itself in the name of `source`. An Image's `file`
-        with an absolute path may be in one of `image_sources`, too. Raises Refused, StoreError,
-        ImageError.
+        with an absolute path may be in one of `image_sources`, too. `also`: what is stored with it,
+        in the same transaction. Raises Refused, StoreError, ImageError.
         """
         parsed, faults = parse_set(documents)
         if faults:
@@ -139,7 +148,7 @@ class Desk:
                 sizes=self.library.size,
             )
 
-        return self._submit(merged, source, dry_run, approve, by or program(source))
+        return self._submit(merged, source, dry_run, approve, by or program(source), also)
 
     def delete(
         self,
@@ -169,6 +178,7 @@ class Desk:
         dry_run: bool,
         approve: bool,
         by: Actor,
+        also: Also = nothing,
     ) -> Outcome:
         if approve and not by.approves:
             raise Forbidden("only an admin may approve what the brake holds")
@@ -179,7 +189,8 @@ class Desk:
                 return outcome
             if outcome.brake and not approve:
                 raise Braked(outcome.brake)
-            revision = self.write(snapshot.revision, result.changes, source, by)
+            records = also(len(result.changes))
+            revision = self.write(snapshot.revision, result.changes, source, by, records)
             return replace(outcome, revision=revision, brake="")
 
         return self.in_turn(merged, store, by)
@@ -217,12 +228,11 @@ class Desk:
         by: Actor,
         also: Sequence[Record] = (),
     ) -> int:
-        """The new revision; nothing is written for no changes. Raises Stale, StoreError."""
-        if not changes:
-            return revision
+        """The new revision; for no changes only `also` is written. Raises Stale, StoreError."""
         now = self.clock()
         records: list[Record] = [*events_of_changes(changes, now, source), *also]
-        records.append(entry_of_changes(by, changes, source, now))
+        if changes:
+            records.append(entry_of_changes(by, changes, source, now))
         after = self.cluster.store.submit(changes, revision=revision, also=records)
         if after != revision:
             self.cluster.signal.bump()

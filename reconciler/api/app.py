@@ -12,7 +12,7 @@ from wsgiref.types import WSGIApplication
 import bottle
 
 from manifests.kinds import KINDS
-from reconciler.api import blobs, changes, objects, submissions
+from reconciler.api import blobs, changes, objects, sources, submissions
 from reconciler.api.auth import unauthorized
 from reconciler.api.deps import Deps
 from reconciler.api.errors import answer_to
@@ -56,6 +56,9 @@ ROUTES = (
     Route("GET", "/iaas/audit", submissions.audit, ADMIN),
     Route("GET", "/iaas/blobs/<sha256>", blobs.get_blob, OPERATOR, agent=True),
     Route("PUT", "/iaas/blobs/<sha256>", blobs.put_blob, OPERATOR),
+    Route("GET", "/iaas/sources", watched(sources.list_sources), VIEWER),
+    Route("GET", "/iaas/sources/<name>", watched(sources.get_source), VIEWER),
+    Route("POST", "/iaas/sources/<name>/approve", sources.approve_source, ADMIN),
     Route("GET", "/iaas/<plural:kind>", watched(objects.list_objects), VIEWER),
     Route("POST", "/iaas/<plural:kind>", changes.create_object, OPERATOR),
     Route("GET", "/iaas/<plural:kind>/<name>", watched_object(objects.get_object), VIEWER),

@@ -11,6 +11,7 @@ from reconciler.api.http import ApiError
 from reconciler.api.refusals import Refusals
 from reconciler.cluster import Cluster
 from reconciler.images import Library
+from reconciler.sources import Sources
 from reconciler.submit import Desk
 
 
@@ -40,6 +41,7 @@ class Deps:
     desk: Desk
     library: Library
     tokens: Tokens
+    sources: Sources
     clock: Callable[[], float] = time.time
     refusals: Refusals = field(init=False)
     waiters: Slots = field(default_factory=lambda: Slots(24, "waiting requests"))

@@ -11,12 +11,14 @@ from reconciler.api.body import MIB, read_object
 from reconciler.api.deps import Deps
 from reconciler.api.http import Answer, ApiError, Request, bad_request
 from reconciler.core.preview import Outcome
+from reconciler.core.sources import DIRECTORY, SOURCE_KIND
 from reconciler.submit import API
 
 LARGEST_APPLY = 64 * MIB
 MOST_DOCUMENTS = 200_000
 MOST_EVENTS = 1000
 SOURCE = re.compile("[a-z][a-z0-9-]{0,31}(:[A-Za-z0-9._-]{1,64})?")
+TOLD_OF = (*KINDS, SOURCE_KIND)
 OBJECT = {"kind": str, "name": str}
 
 
@@ -36,6 +38,14 @@ def apply(deps: Deps, request: Request) -> Answer:
         )
         if not SOURCE.fullmatch(body["source"]):
             raise bad_request(f"{shown(body['source'])} is not a name of a source", field="source")
+        if body["source"].startswith(DIRECTORY):
+            raise ApiError(
+                403,
+                "forbidden",
+                f"{body['source']} is a watched directory; what it owns is changed there",
+                field="source",
+                hint="write the manifests into that directory, or apply them under another name",
+            )
         if len(body["documents"]) > MOST_DOCUMENTS:
             raise ApiError(413, "too_large", f"more than {MOST_DOCUMENTS} documents")
         outcome = deps.desk.apply(
@@ -63,8 +73,8 @@ def events(deps: Deps, request: Request) -> Answer:
     """The last `limit` events, or the first `limit` after the id `since`."""
     request.only("since", "kind", "name", "limit")
     kind = request.query.get("kind")
-    if kind not in (None, *KINDS):
-        hint = did_you_mean(kind or "", KINDS) or f"kinds: {', '.join(KINDS)}"
+    if kind not in (None, *TOLD_OF):
+        hint = did_you_mean(kind or "", TOLD_OF) or f"kinds: {', '.join(TOLD_OF)}"
         raise bad_request(f"{shown(kind)} is not a kind", field="kind", hint=hint)
     found = deps.cluster.store.events(
         since=request.number("since", None),

@@ -26,17 +26,16 @@ def owned(before: Object, source: str) -> Conflict | None:
         message = f"{kind.lower()} {name!r} is being deleted; apply again when it is gone"
         return Conflict(kind=kind, name=name, owner=before.source, message=message)
     if before.source != source:
-        message = (
-            f"{kind.lower()} {name!r} belongs to {before.source}, not to {source};"
-            f" to hand it over, apply it as that owner{_how(before.source)}"
-        )
+        message = f"{kind.lower()} {name!r} belongs to {before.source}, not to {source}; {_how(before.source)}"
         return Conflict(kind=kind, name=name, owner=before.source, message=message)
     return None
 
 
 def _how(source: str) -> str:
-    name = source.removeprefix("set:")
-    return f" (--set {name})" if name != source else ""
+    kind, _, name = source.partition(":")
+    if kind == "dir":
+        return "change it in that watched directory"
+    return "to hand it over, apply it as that owner" + (f" (--set {name})" if kind == "set" else "")
 
 
 def images_wanting(result: Snapshot, touched: set[Key]) -> Iterator[Conflict]:

@@ -52,7 +52,13 @@ KEYS = (
     "CREATE INDEX key_use_at ON key_use (at)",
 )
 
-STEPS: tuple[tuple[str, ...], ...] = (FIRST, AUDIT, EVENTS_BY_UID, KEYS)
+SOURCE = (
+    """CREATE TABLE source (
+        name TEXT PRIMARY KEY, path TEXT NOT NULL, "commit" TEXT NOT NULL, digest TEXT NOT NULL,
+        revision INTEGER NOT NULL, at REAL NOT NULL, told TEXT NOT NULL)""",
+)
+
+STEPS: tuple[tuple[str, ...], ...] = (FIRST, AUDIT, EVENTS_BY_UID, KEYS, SOURCE)
 
 
 def migrate(database: Database) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 
 from reconciler.core.audit import Entry
 from reconciler.core.events import Event
-from reconciler.store import audit, events, keys
+from reconciler.core.sources import Applied
+from reconciler.store import audit, events, keys, sources
 from reconciler.store.database import Database
 from reconciler.store.keys import KeyUse
 
-Record = Event | Entry | KeyUse
+Record = Event | Entry | KeyUse | Applied
 Writer = Callable[[Database, Sequence[Any], int | None], None]
 """(database, records of one type, revision of the change or None without one)."""
 
@@ -21,6 +22,7 @@ WRITERS: dict[type[Record], Writer] = {
     Event: lambda database, records, _: events.insert(database, records),
     Entry: audit.insert,
     KeyUse: lambda database, records, _: keys.insert(database, records),
+    Applied: sources.insert,
 }
 
 

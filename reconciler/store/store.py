@@ -11,7 +11,8 @@ from reconciler.core.desired import Change
 from reconciler.core.events import Event
 from reconciler.core.model import Snapshot
 from reconciler.core.plan import Plan
-from reconciler.store import audit, keys
+from reconciler.core.sources import Applied
+from reconciler.store import audit, keys, sources
 from reconciler.store import events as journal
 from reconciler.store.apply import Work, execute
 from reconciler.store.audit import Audited
@@ -146,6 +147,11 @@ class Store:
         """What was made with this idempotency key, unless that was too long ago."""
         with self.database.read():
             return keys.select(self.database, key, now)
+
+    def sources(self) -> dict[str, Applied]:
+        """What is in force of each watched directory, by the name of its source."""
+        with self.database.read():
+            return sources.select(self.database)
 
     @contextmanager
     def _writing(self, revision: int, term: int | None = None) -> Iterator[Work]:

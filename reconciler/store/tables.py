@@ -124,3 +124,18 @@ class KeyRow(Model):
 
     class Meta:
         table_name = "key_use"
+
+
+class SourceRow(Model):
+    """What is in force of a watched directory. `told`: what was last said of it in an event."""
+
+    name = TextField(primary_key=True)
+    path = TextField()
+    commit = TextField()
+    digest = TextField()
+    revision = IntegerField()
+    at = FloatField()
+    told = TextField()
+
+    class Meta:
+        table_name = "source"

@@ -23,10 +23,11 @@ from reconciler.api.roles import Role
 from reconciler.cluster import Cluster
 from reconciler.core.desired import Change
 from reconciler.core.model import Object
-from reconciler.core.plan import Place, Plan
+from reconciler.core.plan import Forget, Place, Plan, Release, Retire
 from reconciler.core.wiring import placement_for
 from reconciler.images import Library
 from reconciler.signal import Signal
+from reconciler.sources import Sources
 from reconciler.store import Store
 from reconciler.submit import Desk
 
@@ -103,11 +104,13 @@ class World:
             clock=lambda: self.now,
             image_sources=image_sources,
         )
+        self.sources = Sources(self.cluster, lambda: self.now)
         self.deps = Deps(
             cluster=self.cluster,
             desk=self.desk,
             library=self.library,
             clock=lambda: self.now,
+            sources=self.sources,
             tokens=Tokens({role: partial(self.secrets.__getitem__, role) for role in self.secrets}),
         )
         self.app = make_app(self.deps)
@@ -121,9 +124,31 @@ class World:
         """Have so many machines placed on a node: m00, m01, ..."""
         self.upload()
         self.desk.apply([node("node1"), image(), *(machine(f"m{n:02}") for n in range(count))])
+        self.place_all()
+
+    def place_all(self) -> None:
+        """Have every machine that has no place on the node."""
         snapshot = self.store.snapshot()
-        places = [placing(item, 1) for item in snapshot.of_kind("Machine")]
+        placed = {item.uid for item in snapshot.placements}
+        machines = [item for item in snapshot.of_kind("Machine") if item.uid not in placed]
+        places = [placing(item, 1) for item in machines]
         self.store.commit(plan(*places), revision=snapshot.revision, term=self.term)
+
+    def forget(self, name: str, kind: str = "Machine") -> None:
+        """Have an object that is being deleted gone, with all that is placed of it."""
+        snapshot = self.store.snapshot()
+        item = snapshot.objects[kind, name]
+        for step in (Retire, Release):
+            snapshot = self.store.snapshot()
+            steps = [
+                step(name=item.name, uid=it.uid, epoch=it.epoch, node=it.node, reason="test")
+                for it in snapshot.placements
+                if it.uid == item.uid
+            ]
+            self.store.commit(plan(*steps), revision=snapshot.revision, term=self.term)
+        gone = Forget(kind=kind, name=item.name, uid=item.uid, reason="test")
+        revision = self.store.snapshot().revision
+        self.store.commit(plan(gone), revision=revision, term=self.term)
 
     def client(self, token: str | None = ADMIN) -> httpx2.Client:
         """Without sockets, under wsgiref's validator."""

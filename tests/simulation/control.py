@@ -18,6 +18,7 @@ from reconciler.core.model import Snapshot
 from reconciler.fleet.session import Session
 from reconciler.loop import Loop
 from reconciler.signal import Signal
+from reconciler.sources import Sources
 from reconciler.store import Store
 from reconciler.submit import Desk
 
@@ -65,6 +66,7 @@ class Controller:
                 cluster=self.cluster,
                 desk=self.desk,
                 library=world.library,
+                sources=Sources(self.cluster, world.wall),
                 tokens=Tokens({Role.ADMIN: lambda: ADMIN, Role.AGENT: lambda: AGENT}),
             )
         )

@@ -1,0 +1,415 @@
+"""What a watched directory does to the cluster, and never does. Each look is made by the test."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from reconciler.core.access import Actor
+from reconciler.sources import NotWaiting
+from reconciler.submit import Conflicts
+from reconciler.watch.pacing import Again
+from tests.reconciler.watch.trees import Watched, commit, git, node, nodes, repository
+from tests.reconciler.world import World, document, image, machine
+
+BY = Actor(who="chief", kinds=frozenset(), approves=True)
+Watch = Callable[..., Watched]
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    (tmp_path / "shop").mkdir()
+    return tmp_path / "shop"
+
+
+def put(shop: Path, *documents: dict[str, object], name: str = "all.yaml") -> None:
+    (shop / name).write_text(yaml.safe_dump_all(documents))
+
+
+def running(world: World, watch: Watch, shop: Path, count: int) -> Watched:
+    """So many machines of the directory, one in each file, running."""
+    world.upload()
+    put(shop, image(), node_document(), name="base.yaml")
+    for number in range(count):
+        put(shop, machine(f"m{number}"), name=f"m{number}.yaml")
+    watched = watch(shop)
+    assert watched.look() is Again.NO
+    world.place_all()
+    return watched
+
+
+def node_document() -> dict[str, object]:
+    return document("Node", "node1", address="node1.example:7701")
+
+
+def test_what_is_there_is_applied_and_told(world: World, watch: Watch, shop: Path) -> None:
+    nodes(shop, 1, 2)
+    watched = watch(shop)
+    assert watched.state == "starting"
+    assert watched.look() is Again.NO
+    assert (watched.state, watched.objects, watched.seen.kind) == ("applied", {"n1", "n2"}, "plain")
+    assert watched.row.revision == world.store.snapshot().revision
+    assert (watched.row.digest, watched.row.at) == (watched.seen.digest, world.now)
+    (event,) = (item.event for item in world.store.events(kind="Source"))
+    assert (event.name, event.reason) == ("dir:shop", "Applied")
+    assert event.message == "2 files in force: 2 objects changed"
+
+
+def test_an_unchanged_directory_makes_no_write_also_after_a_restart(
+    world: World, watch: Watch, shop: Path
+) -> None:
+    nodes(shop, 1)
+    watch(shop).look()
+    writes, version = world.store.writes, world.cluster.signal.version
+    again = watch(shop)
+    for tries in (False, True, False):
+        again.look(tries=tries)
+    assert (again.state, world.store.writes) == ("applied", writes)
+    assert world.cluster.signal.version <= version + 2, "nobody is woken for nothing"
+
+
+def test_a_broken_directory_is_told_once_also_over_a_restart(
+    world: World, watch: Watch, shop: Path
+) -> None:
+    (shop / "a.yaml").write_text("kind: [")
+    watch(shop).look()
+    writes = world.store.writes
+    again = watch(shop)
+    for _ in range(3):
+        again.look(tries=True)
+    assert (again.state, again.told, world.store.writes) == ("broken", ["Broken"], writes)
+    (shop / "a.yaml").write_text("kind: {")
+    again.look()
+    assert again.told == ["Broken", "Broken"]
+
+
+def test_a_broken_file_refuses_the_whole_set_with_its_place(
+    world: World, watch: Watch, shop: Path
+) -> None:
+    nodes(shop, 1, 2)
+    watched = watch(shop)
+    watched.look()
+    before = world.store.snapshot()
+    nodes(shop, 3)
+    (shop / "n1.yaml").write_text(node(1).replace("address", "adress"))
+    (shop / "n2.yaml").unlink()
+    assert watched.look() is Again.LATER
+    assert watched.state == "broken"
+    assert world.store.snapshot() == before
+    shown = [str(problem) for problem in watched.seen.problems]
+    assert shown == [
+        "n1.yaml:5:1: spec.address: missing; write address: 127.0.0.1:7701",
+        "n1.yaml:6:3: spec.adress: unknown field; did you mean 'address'?",
+    ]
+    assert watched.seen.reason == f"{shown[0]} (and 1 more)"
+    nodes(shop, 1)
+    watched.look()
+    assert (watched.state, watched.objects) == ("applied", {"n1", "n3"})
+    assert watched.told == ["Applied", "Broken", "Applied"]
+
+
+def test_faults_of_several_files_are_told_together(world: World, watch: Watch, shop: Path) -> None:
+    (shop / "a.yaml").write_text("apiVersion: iaas/v1\nkind: Nod\n---\n\tx: 1\n")
+    nodes(shop, 1)
+    nodes(shop / "sub", 1)
+    watched = watch(shop)
+    watched.look()
+    places = [f"{it.file}:{it.line}:{it.column}" for it in watched.seen.problems]
+    assert places[0].startswith("a.yaml:2:")
+    assert places[-1].startswith("sub/n1.yaml:")
+
+
+def test_an_empty_or_vanished_directory_removes_nothing(
+    world: World, watch: Watch, shop: Path
+) -> None:
+    nodes(shop, 1, 2)
+    watched = watch(shop)
+    watched.look()
+    for file in shop.iterdir():
+        file.unlink()
+    watched.look()
+    assert (watched.state, watched.objects) == ("empty", {"n1", "n2"})
+    assert "nothing is removed" in watched.seen.reason
+    shop.rmdir()
+    assert watched.look() is Again.LATER
+    assert (watched.state, watched.seen.reason) == ("unreadable", "there is no such directory")
+    shop.write_text("a file")
+    watched.look()
+    assert (watched.state, watched.objects) == ("unreadable", {"n1", "n2"})
+    shop.unlink()
+    nodes(shop, 2, 3)
+    watched.look()
+    assert (watched.state, watched.objects) == ("applied", {"n2", "n3"})
+
+
+def test_an_emptied_file_is_a_problem_not_an_absence(
+    world: World, watch: Watch, shop: Path
+) -> None:
+    nodes(shop, 1, 2)
+    watched = watch(shop)
+    watched.look()
+    (shop / "n1.yaml").write_text("# later\n")
+    watched.look()
+    assert (watched.state, watched.objects) == ("broken", {"n1", "n2"})
+    assert watched.seen.reason == "n1.yaml:1:1: no documents in this file"
+
+
+def test_a_file_that_is_missing_for_a_moment_removes_nothing(
+    world: World, watch: Watch, shop: Path
+) -> None:
+    nodes(shop, 1, 2)
+    watched = watch(shop)
+    watched.look()
+    (shop / "n1.yaml").rename(shop / "n1.yaml~")
+    assert watched.directory.look(tries=False).again is Again.SOON
+    nodes(shop, 1)
+    watched.directory.look(tries=True)
+    assert (watched.state, watched.objects) == ("applied", {"n1", "n2"})
+    (shop / "n1.yaml").unlink()
+    assert watched.directory.look(tries=False).again is Again.SOON
+    watched.directory.look(tries=True)
+    assert watched.objects == {"n2"}, "seen twice, it is meant"
+
+
+def test_a_removed_file_removes_its_machine_and_a_returned_one_waits_until_it_is_gone(
+    world: World, watch: Watch, shop: Path
+) -> None:
+    watched = running(world, watch, shop, 2)
+    (shop / "m1.yaml").rename(shop / "m1.off")
+    watched.look()
+    assert watched.objects == {"disk", "node1", "m0"}
+    (shop / "m1.off").rename(shop / "m1.yaml")
+    assert watched.look() is Again.WHEN_CHANGED
+    assert watched.state == "conflict"
+    assert watched.seen.reason.startswith("m1.yaml:4:")
+    assert "is being deleted" in watched.seen.reason
+    world.forget("m1")
+    assert watched.look(tries=True) is Again.NO
+    assert (watched.state, "m1" in watched.objects) == ("applied", True)
+
+
+def test_many_removals_wait_for_approval_of_exactly_what_was_seen(
+    world: World, watch: Watch, shop: Path
+) -> None:
+    watched = running(world, watch, shop, 6)
+    for number in range(5):
+        (shop / f"m{number}.yaml").unlink()
+    before = world.store.snapshot()
+    assert watched.look() is Again.WHEN_CHANGED
+    assert world.store.snapshot() == before
+    assert watched.state == "waiting"
+    assert watched.seen.reason.startswith("it waits for approval: this would stop")
+    assert [line.name for line in watched.seen.lines] == ["m0", "m1", "m2", "m3", "m4"]
+    waits = watched.seen.digest
+    with pytest.raises(NotWaiting, match="another content"):
+        watched.sources.approve("dir:shop", "0" * 64, BY)
+    (shop / "m5.yaml").unlink()
+    watched.sources.approve("dir:shop", waits, BY)
+    watched.look()
+    assert watched.state == "waiting", "another content than the approved one"
+    put(shop, machine("m5"), name="m5.yaml")
+    watched.look()
+    assert watched.state == "waiting", "the approval is void by now"
+    watched.sources.approve("dir:shop", waits, BY)
+    watched.look()
+    assert (watched.state, watched.objects) == ("applied", {"disk", "node1", "m5"})
+    assert watched.told == ["Applied", "NeedsApproval", "NeedsApproval", "NeedsApproval", "Applied"]
+    audited = [item.entry for item in world.store.audited() if item.entry.action == "approve"]
+    assert [(entry.who, entry.objects) for entry in audited] == [
+        ("chief", ("source/dir:shop",))
+    ] * 2
+
+
+def test_another_project_of_the_same_name_waits_for_approval(
+    world: World, watch: Watch, shop: Path
+) -> None:
+    nodes(shop, 1)
+    world.upload()
+    put(shop, image("one"))
+    watch(shop).look()
+    shutil.rmtree(shop)
+    shop.mkdir()
+    put(shop, image("two"))
+    watched = watch(shop)
+    watched.look()
+    assert (watched.state, watched.objects) == ("waiting", {"one", "n1"})
+
+
+def test_objects_of_one_source_are_not_overwritten_by_another(
+    world: World, watch: Watch, tmp_path: Path
+) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    nodes(one, 1)
+    first, second = watch(one, "dir:one"), watch(two, "dir:two")
+    first.look()
+    world.desk.apply([document("Node", "n2", address="n2.example:7701")], source="set:lab")
+    nodes(two, 1, 2, 3)
+    second.look()
+    assert (second.state, len(world.store.snapshot().objects)) == (
+        "conflict",
+        2,
+    )
+    shown = [str(item) for item in second.seen.problems]
+    assert "node 'n1' belongs to dir:one" in shown[0]
+    assert "change it in that watched directory" in shown[0]
+    assert "node 'n2' belongs to set:lab" in shown[1]
+    assert shown[0].startswith("n1.yaml:4:")
+    for source in ("api", "set:lab", "dir:two"):
+        with pytest.raises(Conflicts) as caught:
+            world.desk.apply([document("Node", "n1", address="x.example:7701")], source=source)
+        assert caught.value.conflicts[0].owner == "dir:one"
+    world.desk.delete([("Node", "n2")])
+    world.forget("n2", kind="Node")
+    (one / "n1.yaml").unlink()
+    nodes(one, 5)
+    first.look()
+    world.forget("n1", kind="Node")
+    second.look(tries=True)
+    assert second.state == "applied"
+
+
+def test_what_somebody_deletes_comes_back(world: World, watch: Watch, shop: Path) -> None:
+    nodes(shop, 1, 2)
+    watched = watch(shop)
+    watched.look()
+    assert not watched.directory.drifted(world.cluster.snapshot())
+    (line,) = world.desk.delete([("Node", "n1")]).lines
+    assert line.reason == "deleted by api; dir:shop will make it again"
+    assert watched.directory.drifted(world.cluster.snapshot())
+    watched.look(tries=True)
+    assert watched.state == "conflict"
+    world.forget("n1", kind="Node")
+    watched.look(tries=True)
+    assert (watched.state, watched.objects) == ("applied", {"n1", "n2"})
+
+
+def test_bytes_of_an_image_that_come_later(world: World, watch: Watch, shop: Path) -> None:
+    put(shop, image())
+    watched = watch(shop)
+    assert watched.look() is Again.LATER
+    assert watched.state == "broken"
+    assert "the bytes are not here" in watched.seen.reason
+    world.upload()
+    assert watched.look(tries=True) is Again.NO
+    assert watched.state == "applied"
+
+
+def test_a_commit_is_applied_and_kept_with_the_revision(
+    world: World, watch: Watch, shop: Path
+) -> None:
+    repository(shop)
+    nodes(shop, 1)
+    first = commit(shop)
+    watched = watch(shop)
+    watched.look()
+    assert (watched.seen.kind, watched.row.commit) == ("git", first)
+    nodes(shop, 2)
+    watched.look()
+    assert watched.objects == {"n1"}, "not committed"
+    second = commit(shop)
+    watched.look()
+    assert (watched.objects, watched.row.commit) == ({"n1", "n2"}, second)
+    assert watched.row.revision == world.store.snapshot().revision
+    revision = watched.row.revision
+    third = commit(shop, "nothing in it")
+    watched.look()
+    assert (watched.row.commit, watched.row.revision) == (third, revision)
+    writes = world.store.writes
+    watched.look(tries=True)
+    assert world.store.writes == writes
+
+
+def test_a_broken_commit_is_refused_and_a_revert_mends_it(
+    world: World, watch: Watch, shop: Path
+) -> None:
+    repository(shop)
+    nodes(shop, 1, 2)
+    good = commit(shop)
+    watched = watch(shop)
+    watched.look()
+    (shop / "n2.yaml").write_text("kind: Node\nname: x\n")
+    bad = commit(shop)
+    watched.look()
+    assert (watched.state, watched.seen.commit, watched.row.commit) == ("broken", bad, good)
+    assert watched.seen.problems[0].file == "n2.yaml"
+    git(shop, "revert", "--no-edit", "HEAD")
+    watched.look()
+    assert (watched.state, watched.objects) == ("applied", {"n1", "n2"})
+    assert watched.row.commit == git(shop, "rev-parse", "HEAD")
+
+
+def test_a_branch_with_many_other_files_amend_and_detached_heads(
+    world: World, watch: Watch, shop: Path
+) -> None:
+    repository(shop)
+    nodes(shop, 1)
+    first = commit(shop)
+    git(shop, "checkout", "-q", "-b", "many")
+    nodes(shop, *range(2, 402))
+    commit(shop)
+    git(shop, "checkout", "-q", "main")
+    watched = watch(shop)
+    watched.look()
+    git(shop, "checkout", "-q", "many")
+    watched.look()
+    assert len(watched.objects) == 401
+    (shop / "n1.yaml").write_text(node(1) + "# amended\n")
+    git(shop, "commit", "-q", "-a", "--amend", "-m", "amended")
+    watched.look()
+    assert watched.row.commit == git(shop, "rev-parse", "HEAD")
+    git(shop, "checkout", "-q", first)
+    watched.look()
+    assert (watched.objects, watched.row.commit) == ({"n1"}, first)
+
+
+def test_git_states_that_remove_nothing(world: World, watch: Watch, shop: Path) -> None:
+    repository(shop)
+    nodes(shop, 1)
+    commit(shop)
+    watched = watch(shop)
+    watched.look()
+    git(shop, "checkout", "-q", "--orphan", "empty")
+    watched.look()
+    assert (watched.state, watched.objects) == ("empty", {"n1"})
+    (shop / ".git" / "HEAD").write_text("garbage")
+    watched.look()
+    assert (watched.state, watched.objects) == ("unreadable", {"n1"})
+    shutil.rmtree(shop / ".git")
+    watched.look()
+    assert (watched.state, watched.seen.kind) == ("applied", "plain")
+
+
+def test_what_is_no_longer_watched_is_shown_while_objects_of_it_are_left(
+    world: World, watch: Watch, shop: Path
+) -> None:
+    nodes(shop, 1)
+    watch(shop).look()
+    ((source, row),) = world.sources.all()
+    assert (source.state, source.path, row.revision) == ("unwatched", str(shop), 2)
+    assert source.reason.startswith("no longer watched")
+    with pytest.raises(NotWaiting):
+        world.sources.approve("dir:shop", row.digest, BY)
+    world.desk.delete([("Node", "n1")])
+    world.forget("n1", kind="Node")
+    assert world.sources.all() == []
+
+
+def test_trouble_of_the_store_is_not_told_as_trouble_of_the_directory(
+    world: World, watch: Watch, shop: Path
+) -> None:
+    nodes(shop, 1)
+    watched = watch(shop)
+    ((pages,),) = world.store.database.sql("PRAGMA page_count")
+    world.store.database.sql(f"PRAGMA max_page_count = {pages}")
+    (shop / "big.yaml").write_text(
+        node(2)
+        + f"# {'x' * 100_000}\n"
+        + "".join(f"---\n{node(number)}" for number in range(3, 400))
+    )
+    assert watched.look() is Again.LATER
+    assert (watched.state, watched.objects, watched.told) == ("starting", set(), [])
+    world.store.database.sql("PRAGMA max_page_count = 1000000")
+    watched.look(tries=True)
+    assert (watched.state, len(watched.objects)) == ("applied", 399)

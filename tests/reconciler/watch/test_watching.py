@@ -1,0 +1,273 @@
+"""The whole watcher on real directories with real events, as the program runs it."""
+
+import asyncio
+import shutil
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from reconciler.core.access import Actor
+from reconciler.watch import Unwatchable, Watching, named
+from reconciler.watch.pacing import FIRST_PAUSE, RESCAN
+from tests.reconciler.control import within
+from tests.reconciler.watch.trees import commit, git, node, nodes, repository
+from tests.reconciler.world import World, document, image, machine
+
+SOON = 10.0
+BY = Actor(who="chief", kinds=frozenset(), approves=True)
+assert FIRST_PAUSE < SOON < RESCAN, (
+    "what comes within SOON was not found by the look of every minute"
+)
+
+
+class Scene:
+    def __init__(self, world: World, *paths: Path) -> None:
+        self.world = world
+        self.paths = named([str(path) for path in paths])
+        self.watching = Watching(self.paths, world.desk, world.sources, lambda: world.now)
+
+    def state(self, name: str = "dir:shop") -> str:
+        return next(str(it.state) for it, _ in self.world.sources.all() if it.name == name)
+
+    @property
+    def objects(self) -> set[str]:
+        found = self.world.store.snapshot().objects.values()
+        return {str(item.name) for item in found if not item.deleting}
+
+    async def until(self, good: Callable[[], bool]) -> None:
+        await within(SOON, good)
+
+    def play(self, scene: Callable[[], Awaitable[None]]) -> float:
+        """Seconds that it took to stop after the scene."""
+
+        async def run() -> float:
+            task = asyncio.create_task(self.watching.run())
+            try:
+                await scene()
+            finally:
+                begun = time.monotonic()
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+            return time.monotonic() - begun
+
+        return asyncio.run(run())
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    return tmp_path / "shop"
+
+
+def test_a_directory_through_its_whole_life(world: World, shop: Path) -> None:
+    scene = Scene(world, shop)
+
+    async def life() -> None:
+        await scene.until(lambda: scene.state() == "unreadable")
+        shop.mkdir()
+        await scene.until(lambda: scene.state() == "empty")
+        nodes(shop, 1, 2)
+        await scene.until(lambda: scene.objects == {"n1", "n2"})
+        (shop / "n2.yaml").write_text("kind: [")
+        await scene.until(lambda: scene.state() == "broken")
+        (shop / ".new").write_text(node(2))
+        (shop / ".new").rename(shop / "n2.yaml")
+        await scene.until(lambda: scene.state() == "applied")
+        (shop / "n1.yaml").unlink()
+        await scene.until(lambda: scene.objects == {"n2"})
+        shop.rename(shop.parent / "old")
+        await scene.until(lambda: scene.state() == "unreadable")
+        world.forget("n1", kind="Node")
+        nodes(shop, 1, 2)
+        await scene.until(lambda: scene.objects == {"n1", "n2"})
+        shutil.rmtree(shop)
+        await scene.until(lambda: scene.state() == "unreadable")
+        assert scene.objects == {"n1", "n2"}
+
+    threads = threading.active_count()
+    assert scene.play(life) < 1.0
+    assert threading.active_count() <= threads + 1  # one of the pool stays
+
+
+def test_a_work_tree_with_a_large_checkout(world: World, shop: Path) -> None:
+    repository(shop)
+    nodes(shop, 1)
+    commit(shop)
+    git(shop, "checkout", "-q", "-b", "many")
+    nodes(shop, *range(2, 402))
+    many = commit(shop)
+    git(shop, "checkout", "-q", "main")
+    scene = Scene(world, shop)
+
+    async def checkout() -> None:
+        await scene.until(lambda: scene.objects == {"n1"})
+        git(shop, "checkout", "-q", "many")
+        await scene.until(lambda: scene.objects == {f"n{number}" for number in range(1, 402)})
+        assert world.sources.all()[0][1].commit == many
+        git(shop, "checkout", "-q", "main")
+        await scene.until(lambda: scene.objects == {"n1"})
+
+    scene.play(checkout)
+
+
+def test_an_edit_that_is_not_committed_and_reading_cause_no_look(
+    world: World, shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository(shop)
+    nodes(shop, 1)
+    commit(shop)
+    scene = Scene(world, shop)
+    directory = scene.watching._directories["dir:shop"]
+    looks, look = [], directory.look
+    monkeypatch.setattr(directory, "look", lambda **it: looks.append(1) or look(**it))
+
+    async def idle() -> None:
+        await scene.until(lambda: scene.state() == "applied")
+        await asyncio.sleep(0)
+        before = len(looks)
+        nodes(shop, 2, 3)
+        git(shop, "status")
+        world.cluster.signal.bump()
+        await asyncio.sleep(1.0)  # far more than the quiet that a look waits for
+        assert len(looks) == before
+        commit(shop)
+        await scene.until(lambda: scene.objects == {"n1", "n2", "n3"})
+        assert len(looks) <= before + 2
+
+    scene.play(idle)
+
+
+def test_a_plain_directory_that_is_read_is_not_looked_at_for_ever(
+    world: World, shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes(shop, *range(50))
+    scene = Scene(world, shop)
+    directory = scene.watching._directories["dir:shop"]
+    looks, look = [], directory.look
+    monkeypatch.setattr(directory, "look", lambda **it: looks.append(1) or look(**it))
+
+    async def idle() -> None:
+        await scene.until(lambda: scene.state() == "applied")
+        await asyncio.sleep(1.0)
+        assert len(looks) == 1
+        for file in shop.iterdir():
+            file.read_bytes()
+        await asyncio.sleep(1.0)
+        assert len(looks) == 1
+
+    scene.play(idle)
+
+
+def test_a_conflict_is_resolved_as_soon_as_the_cluster_has_changed(
+    world: World, shop: Path
+) -> None:
+    world.desk.apply([document("Node", "n1", address="n1.example:7701")], source="set:lab")
+    nodes(shop, 1)
+    scene = Scene(world, shop)
+
+    async def conflict() -> None:
+        await scene.until(lambda: scene.state() == "conflict")
+        world.desk.delete([("Node", "n1")])
+        world.forget("n1", kind="Node")
+        world.cluster.signal.bump()  # as the loop does when it has forgotten it
+        await scene.until(lambda: scene.state() == "applied")
+
+    scene.play(conflict)
+
+
+def test_what_was_deleted_comes_back_without_any_event_of_the_directory(
+    world: World, shop: Path
+) -> None:
+    nodes(shop, 1, 2)
+    scene = Scene(world, shop)
+
+    async def deletion() -> None:
+        await scene.until(lambda: scene.state() == "applied")
+        world.desk.delete([("Node", "n1")])
+        await scene.until(lambda: scene.state() == "conflict")
+        world.forget("n1", kind="Node")
+        world.cluster.signal.bump()
+        await scene.until(lambda: scene.objects == {"n1", "n2"})
+
+    scene.play(deletion)
+
+
+def test_an_approval_takes_effect_at_once(world: World, shop: Path) -> None:
+    world.upload()
+    nodes(shop, 1)
+    scene = Scene(world, shop)
+
+    async def approval() -> None:
+        world.desk.apply([image(), document("Node", "node1", address="a.example:7701")])
+        for number in range(6):
+            (shop / f"m{number}.yaml").write_text(yaml.safe_dump(machine(f"m{number}")))
+        await scene.until(lambda: "m5" in scene.objects)
+        await scene.until(lambda: scene.state() == "applied")
+        world.place_all()
+        for number in range(6):
+            (shop / f"m{number}.yaml").unlink()
+        await scene.until(lambda: scene.state() == "waiting")
+        assert "m5" in scene.objects
+        ((source, _),) = world.sources.all()
+        world.sources.approve("dir:shop", source.digest, BY)
+        await within(FIRST_PAUSE / 2, lambda: "m5" not in scene.objects)
+
+    scene.play(approval)
+
+
+def test_two_directories_go_their_own_ways(world: World, tmp_path: Path) -> None:
+    nodes(tmp_path / "one", 1)
+    nodes(tmp_path / "two", 2)
+    (tmp_path / "two" / "x.yaml").write_text("kind: [")
+    scene = Scene(world, tmp_path / "one", tmp_path / "two")
+
+    async def both() -> None:
+        await scene.until(lambda: scene.state("dir:one") == "applied")
+        await scene.until(lambda: scene.state("dir:two") == "broken")
+        (tmp_path / "two" / "x.yaml").unlink()
+        await scene.until(lambda: scene.objects == {"n1", "n2"})
+
+    scene.play(both)
+
+
+def test_without_directories_there_is_nothing_to_do(world: World) -> None:
+    scene = Scene(world)
+
+    async def nothing() -> None:
+        world.cluster.signal.bump()
+        await asyncio.sleep(0.05)
+
+    assert scene.play(nothing) < 1.0
+
+
+@pytest.mark.parametrize(
+    ("paths", "said"),
+    [
+        (("a/shop", "b/shop"), "would both be called dir:shop"),
+        (("a", "a/shop"), "one is inside the other"),
+        (("a", "./a/"), "are the same directory"),
+        (("a", "link"), "are the same directory"),
+        (("link/deep", "a"), "one is inside the other"),
+        (("a b",), "is known by its last name"),
+        (("/",), "is known by its last name"),
+    ],
+)
+def test_directories_that_cannot_be_watched_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paths: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to("a")
+    with pytest.raises(Unwatchable, match=said):
+        named(paths)
+
+
+def test_names_of_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert named(["shop", "../x/my_lab.d/"]) == {
+        "dir:shop": str(tmp_path / "shop"),
+        "dir:my_lab.d": str(tmp_path.parent / "x" / "my_lab.d"),
+    }
