@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import logging
+import resource
 import signal
 import sys
 import time
@@ -16,8 +17,10 @@ from manifests.wire import Assignment
 from reconciler.api.app import make_app
 from reconciler.api.auth import Tokens
 from reconciler.api.deps import Deps
+from reconciler.api.health import HealthServer
 from reconciler.api.roles import Role
 from reconciler.api.serve import Server
+from reconciler.api.tls import TlsError, server_context
 from reconciler.api.tokenfiles import token_files
 from reconciler.cluster import Cluster
 from reconciler.fleet import Fleet
@@ -33,6 +36,7 @@ from reconciler.watch import Unwatchable, Watching, named
 log = logging.getLogger("reconciler")
 
 TIDY_SECONDS = 3600
+DESCRIPTORS = 1 << 16
 
 
 def main() -> None:
@@ -43,13 +47,16 @@ def main() -> None:
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     try:
         options.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_room()
         asyncio.run(run(options))
     except (StoreError, TokenError, ImageError, Unwatchable, OSError) as error:
+    except (StoreError, TokenError, TlsError, ImageError, OSError) as error:
         sys.exit(f"iaas-reconciler: {error}")
 
 
 async def run(options: argparse.Namespace) -> None:
     directories = named(options.watch)
+    context = server_context(options.tls_cert, options.tls_key) if options.tls_cert else None
     agent_token = token_from(options.agent_token_file)
     tokens = Tokens({**token_files(options.state), Role.AGENT: lambda: agent_token})
     store = Store(options.state / "state.db")
@@ -66,31 +73,46 @@ async def run(options: argparse.Namespace) -> None:
     sources = Sources(cluster, time.time)
     watching = Watching(directories, desk, sources, time.time)
     deps = Deps(cluster=cluster, desk=desk, library=library, tokens=tokens, sources=sources)
-    server = Server(make_app(deps), *options.listen, on_stop=deps.close)
     deps.refusals.start()
-    try:
-        server.start()
-    except OSError:
-        where = "{}:{}".format(*options.listen)
-        raise OSError(f"cannot listen on {where}: is it in use already?") from None
-    address, port = server.address
+    server = Server(make_app(deps), *options.listen, context=context, on_stop=deps.close)
+    health = HealthServer(
+        *options.health_listen, healthy=lambda: server.works and not store.failure
+    )
+    bind(health, options.health_listen)
+    bind(server, options.listen)
     base = Assignment(
         cluster=store.cluster,
         term=term,
         node=Name(),
         generation=0,
-        images_url=f"http://{address}:{port}/iaas/blobs",
+        images_url=f"{server.inner_url}/iaas/blobs",
         images_token=agent_token,
     )
-    print(f"ready http://{address}:{port}", flush=True)
+    print(f"ready {server.url}\nhealth {health.url}", flush=True)
     loop, fleet = Loop(cluster, term, time.time), Fleet(cluster, base, agent_token)
     try:
         await until_told(loop.run(), fleet.run(), tidy(desk), watching.run())
     finally:
         await asyncio.to_thread(server.stop)
         await asyncio.to_thread(deps.refusals.stop)
+        health.stop()
         store.close()
         library.close()
+
+
+def bind(server: Server | HealthServer, where: tuple[str, int]) -> None:
+    try:
+        server.start()
+    except OSError:
+        raise OSError(
+            f"cannot listen on {where[0]}:{where[1]}: is it in use already, or no address of this host?"
+        ) from None
+
+
+def make_room() -> None:
+    """For connections. Not without bounds: there are programs that try to close all there could be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, DESCRIPTORS)), hard))
 
 
 async def tidy(desk: Desk) -> None:

@@ -1,6 +1,8 @@
 """The command line of `iaas-reconciler`. Here: what can be said, and that it is well said; not what is done."""
 
 import argparse
+import re
+from ipaddress import ip_address
 from pathlib import Path
 
 HELP = """\
@@ -22,13 +24,46 @@ def parse() -> argparse.Namespace:
     _add_listening(parser)
     _add_files(parser)
     _add_watching(parser)
-    return parser.parse_args()
+    options = parser.parse_args()
+    _check_listening(parser, options)
+    return options
 
 
 def _add_listening(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--listen", type=_address, default="127.0.0.1:7700", metavar="ADDR:PORT", help="%(default)s"
+        "--listen",
+        type=_address,
+        default="127.0.0.1:7700",
+        metavar="ADDR:PORT",
+        help="%(default)s; beyond loopback only with TLS",
     )
+    parser.add_argument(
+        "--tls-cert",
+        type=Path,
+        metavar="FILE",
+        help="certificate in PEM, with its chain: serve https, by TLS 1.2 or later",
+    )
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its private key in PEM")
+    parser.add_argument(
+        "--health-listen",
+        type=_address,
+        default="127.0.0.1:7702",
+        metavar="ADDR:PORT",
+        help="where GET /health answers however busy the API is, by plain HTTP and to"
+        " everybody: ok or failed, no more (%(default)s)",
+    )
+
+
+def _check_listening(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if (options.tls_cert is None) != (options.tls_key is None):
+        parser.error("--tls-cert and --tls-key belong together: give both or none")
+    host, port = options.listen
+    if options.tls_cert is None and not _is_loopback(host):
+        parser.error(
+            f"argument --listen: {host} is not a loopback address, and tokens would cross the network"
+            " unencrypted: give --tls-cert and --tls-key, or listen on 127.0.0.1 and let users come"
+            f" by a tunnel: ssh -L {port}:127.0.0.1:{port} HOST"
+        )
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
@@ -78,9 +113,15 @@ def _directory(text: str) -> Path:
 
 
 def _address(text: str) -> tuple[str, int]:
-    address, _, port = text.rpartition(":")
-    if not address or not port.isdecimal() or not 0 <= int(port) <= 65535:
+    found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})", text)
+    if not found or int(found[2]) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not ADDR:PORT")
-    if address not in ("127.0.0.1", "localhost", "[::1]"):
-        raise argparse.ArgumentTypeError("only loopback addresses until TLS is set up")
-    return address.strip("[]"), int(port)
+    return found[1].strip("[]"), int(found[2])
+
+
+def _is_loopback(host: str) -> bool:
+    """Of names, only localhost: where others lead can change."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

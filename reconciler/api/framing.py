@@ -11,7 +11,7 @@ from typing import Any
 
 from cheroot import server as http
 
-from reconciler.api.refusal import refusal
+from reconciler.api.plain import refusal
 
 MOST_HEADERS = 100
 MOST_REQUESTS = 1000

@@ -21,7 +21,7 @@ from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
-from reconciler.api.refusal import refusal
+from reconciler.api.plain import refusal
 from reconciler.api.stream import Limits, Stream
 
 LOG = logging.getLogger("iaas.http")
@@ -273,3 +273,9 @@ def owner_of(host: str) -> str:
     if found.is_loopback:
         return LOOPBACK
     return str(found) if found.version == 4 else found.exploded[:19]
+
+
+def url(scheme: str, address: Peer) -> str:
+    """Of a listener."""
+    host, port = address[:2]
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

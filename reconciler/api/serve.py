@@ -17,8 +17,8 @@ from cheroot import server as http
 from cheroot import wsgi
 
 from reconciler.api.framing import Request
-from reconciler.api.gate import Gate
-from reconciler.api.refusal import refusal
+from reconciler.api.gate import Gate, url
+from reconciler.api.plain import refusal
 from reconciler.api.stream import Limits, Stream
 
 LOG = logging.getLogger("iaas.http")
@@ -93,8 +93,8 @@ class Cheroot(wsgi.Server):
 class Server:
     """`start` binds and returns; `stop` ends what waits (`on_stop`), then what works.
 
-    With TLS there is a second listener, plain and on loopback only (`inner`): for the agents of this
-    host, which fetch images there without any certificate.
+    With TLS there is a second listener, plain and on loopback only (`inner_url`): for the agents of this
+    host, which fetch images there and need no certificates.
     """
 
     def __init__(
@@ -131,12 +131,13 @@ class Server:
         return str(host), int(port)
 
     @property
-    def inner(self) -> tuple[str, int]:
-        """Where it speaks plain HTTP, on loopback, once started."""
-        if self._inner is None:
-            return self.address
-        host, port = self._inner.getsockname()
-        return str(host), int(port)
+    def url(self) -> str:
+        return url("https" if self._context else "http", self.address)
+
+    @property
+    def inner_url(self) -> str:
+        """Where it speaks plain HTTP, on loopback."""
+        return url("http", self._inner.getsockname()) if self._inner else self.url
 
     @property
     def works(self) -> bool:
