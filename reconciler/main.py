@@ -5,6 +5,7 @@ import asyncio
 import logging
 import resource
 import signal
+import ssl
 import sys
 import time
 import uuid
@@ -74,12 +75,7 @@ async def run(options: argparse.Namespace) -> None:
     watching = Watching(directories, desk, sources, time.time)
     deps = Deps(cluster=cluster, desk=desk, library=library, tokens=tokens, sources=sources)
     deps.refusals.start()
-    server = Server(make_app(deps), *options.listen, context=context, on_stop=deps.close)
-    health = HealthServer(
-        *options.health_listen, healthy=lambda: server.works and not store.failure
-    )
-    bind(health, options.health_listen)
-    bind(server, options.listen)
+    server, health = listen(options, deps, context)
     base = Assignment(
         cluster=store.cluster,
         term=term,
@@ -98,6 +94,20 @@ async def run(options: argparse.Namespace) -> None:
         health.stop()
         store.close()
         library.close()
+
+
+def listen(
+    options: argparse.Namespace, deps: Deps, context: ssl.SSLContext | None
+) -> tuple[Server, HealthServer]:
+    """For the API and for questions of health. Raises OSError."""
+    store = deps.cluster.store
+    server = Server(make_app(deps), *options.listen, context=context, on_stop=deps.close)
+    health = HealthServer(
+        *options.health_listen, healthy=lambda: server.works and not store.failure
+    )
+    bind(health, options.health_listen)
+    bind(server, options.listen)
+    return server, health
 
 
 def bind(server: Server | HealthServer, where: tuple[str, int]) -> None:

@@ -47,7 +47,7 @@ def _add_listening(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--health-listen",
         type=_address,
-        default="127.0.0.1:7702",
+        default="127.0.0.1:7699",
         metavar="ADDR:PORT",
         help="where GET /health answers however busy the API is, by plain HTTP and to"
         " everybody: ok or failed, no more (%(default)s)",

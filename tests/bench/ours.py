@@ -44,6 +44,7 @@ class Ours:
         self._reconciler = self._start(
             "iaas-reconciler",
             f"--listen=127.0.0.1:{PORT}",
+            "--health-listen=127.0.0.1:0",
             f"--state={self._state}/r",
             f"--images={self._state}/images",
             self._cluster,

@@ -122,6 +122,7 @@ class Lab:
             self.dir / "reconciler.log",
             BIN / "iaas-reconciler",
             f"--listen=127.0.0.1:{self.api_port}",
+            "--health-listen=127.0.0.1:0",
             f"--state={self.dir}/r",
             f"--images={self.dir}/images",
             f"--agent-token-file={self.agent_token}",

@@ -33,6 +33,7 @@ def reconciler(
         f"--state={lab.dir}/{state}",
         f"--images={lab.dir}/{images}",
         f"--listen={listen}",
+        "--health-listen=127.0.0.1:0",
     )
     return run("iaas-reconciler", *options, f"--agent-token-file={token}")
 

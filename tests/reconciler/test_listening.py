@@ -160,7 +160,7 @@ def test_https_beyond_loopback(tmp_path: Path) -> None:
         (("--listen=::1:7799",), ("not ADDR:PORT",)),
         (("--listen=127.0.0.1:0", "--tls-cert=x"), ("--tls-key", "both or none")),
         (("--listen=127.0.0.1:0", "--tls-key=x"), ("--tls-cert", "both or none")),
-        (("--health-listen=7702",), ("--health-listen", "not ADDR:PORT")),
+        (("--health-listen=7699",), ("--health-listen", "not ADDR:PORT")),
     ],
     ids=lambda value: value[0] if value[0].startswith("--") else "",
 )
