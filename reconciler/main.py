@@ -50,8 +50,7 @@ def main() -> None:
         options.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         make_room()
         asyncio.run(run(options))
-    except (StoreError, TokenError, ImageError, Unwatchable, OSError) as error:
-    except (StoreError, TokenError, TlsError, ImageError, OSError) as error:
+    except (StoreError, TokenError, TlsError, ImageError, Unwatchable, OSError) as error:
         sys.exit(f"iaas-reconciler: {error}")
 
 
