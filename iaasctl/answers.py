@@ -18,7 +18,7 @@ from iaasctl.errors import (
 )
 from iaasctl.settings import WHERE
 from iaasctl.transport import Response
-from manifests.problem import Fault
+from manifests.problem import Fault, dotted
 
 Object = Mapping[str, Any]
 T = TypeVar("T")
@@ -150,8 +150,10 @@ APPROVE = "look at the plan; if that is what you want, the same command again wi
 
 def _rejected(error: Mapping[str, Any], message: str, where: str, hint: str) -> Invalid:
     faults = error.get("faults")
-    found = [_fault(item) for item in (faults if isinstance(faults, list) else [])]
-    return Rejected(message, where, hint, tuple(item for item in found if item))
+    known = [_fault(item) for item in (faults if isinstance(faults, list) else [])]
+    found = tuple(item for item in known if item)
+    more = "\n".join(f"{dotted(fault.path)}: {fault.message}" for _, fault in found[1:])
+    return Rejected(message, where or more, hint, found)
 
 
 def _fault(data: Any) -> tuple[int, Fault] | None:

@@ -151,7 +151,7 @@ class Lab(Reading):
         """Refuses a name in use before bytes are uploaded; the server refuses it in any case."""
         if self.objects(plural, {"name": name}):
             raise Conflict(
-                f"there is an {plural[:-1]} {name} already",
+                f"there is an {plural[:-1]} {name!r} already",
                 fix="take another name, or remove that one first",
             )
 

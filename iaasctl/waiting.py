@@ -103,7 +103,7 @@ def conclusion(statuses: Sequence[Status], timeout: float) -> Failure | None:
         return Failure(
             f"{_count(failed)} not as wanted",
             "\n".join(f"{status.label}: {status.detail or status.state}" for status in failed),
-            f"iaasctl describe {failed[0].label} tells more; correct the manifest and apply it again",
+            f"iaasctl describe {failed[0].label} tells more; correct it and try again",
         )
     if waiting:
         return TimedOut(

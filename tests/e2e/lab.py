@@ -158,14 +158,18 @@ class Lab:
 
     # -- asking
 
-    def ctl(self, *words: str, code: int | None = 0, **env: str) -> Result:
-        """`iaasctl`; its exit code must be `code`, unless that is None."""
-        own = {
+    @property
+    def environment(self) -> dict[str, str]:
+        """What tells `iaasctl` of this lab."""
+        return {
             "IAAS_SERVER": f"http://127.0.0.1:{self.api_port}",
             "IAAS_TOKEN_FILE": str(self.token),
             "NO_COLOR": "1",
         }
-        result = run("iaasctl", *words, env=own | env)
+
+    def ctl(self, *words: str, code: int | None = 0, **env: str) -> Result:
+        """`iaasctl`; its exit code must be `code`, unless that is None."""
+        result = run("iaasctl", *words, env=self.environment | env)
         assert code is None or result.code == code, f"{words}: {result}\n{self.tails()}"
         return result
 

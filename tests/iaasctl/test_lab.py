@@ -118,6 +118,15 @@ def test_a_node_needs_an_address(go: Run, addr: str) -> None:
     assert "addr" in ran.err
 
 
+def test_all_that_is_wrong_is_told(go: Run) -> None:
+    ran = go("node", "add", "N_1", "x")
+    assert (ran.code, "addr: 'x' is not" in ran.err, "name: 'N_1' is not" in ran.err) == (
+        2,
+        True,
+        True,
+    )
+
+
 # -- images --------------------------------------------------------------------------------------
 
 
@@ -169,7 +178,7 @@ def test_an_image_of_a_registry(go: Run, client: Client) -> None:
 def test_a_name_in_use_is_told_before_anything_is_sent(shop: Client, tmp_path: Path) -> None:
     other = tmp_path / "other.raw"
     other.write_bytes(b"other")
-    with pytest.raises(Conflict, match="nginx already"):
+    with pytest.raises(Conflict, match="'nginx' already"):
         shop.add_image("nginx", other)
     assert shop.blob_offset(hashlib.sha256(b"other").hexdigest()) == 0
 
