@@ -68,6 +68,7 @@ class Commands(click.Group):
 )
 @click.option(
     "--token-file",
+    type=click.Path(),
     metavar="FILE",
     help="File with its token. Default: $IAAS_TOKEN_FILE, or the reconciler's own.",
 )

@@ -37,7 +37,10 @@ def connected(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @click.option("--server", metavar="URL", help="Reconciler to talk to. Default: $IAAS_SERVER.")
     @click.option(
-        "--token-file", metavar="FILE", help="File with its token. Default: $IAAS_TOKEN_FILE."
+        "--token-file",
+        type=click.Path(),
+        metavar="FILE",
+        help="File with its token. Default: $IAAS_TOKEN_FILE.",
     )
     @click.pass_context
     def with_client(ctx: click.Context, /, **arguments: Any) -> Any:
@@ -56,6 +59,7 @@ def files_option(function: Callable[..., Any]) -> Callable[..., Any]:
         "files",
         multiple=True,
         required=True,
+        type=click.Path(allow_dash=True),
         metavar="FILE|DIR|-",
         help="Manifests: a file, a directory with all below it, or - for standard input. Repeatable.",
     )(function)

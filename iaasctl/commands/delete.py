@@ -27,6 +27,7 @@ ASK_FROM = 4
     "--file",
     "files",
     multiple=True,
+    type=click.Path(allow_dash=True),
     metavar="FILE|DIR|-",
     help="Delete what these manifests name.",
 )

@@ -109,6 +109,11 @@ def test_what_is_offered(complete: Complete, line: str, offered: list[str]) -> N
     assert complete(line) == offered
 
 
+@pytest.mark.parametrize("line", ["apply -f ", "plan -f x -f ", "img add x ", "--token-file "])
+def test_files_are_left_to_the_shell(environment: dict[str, str], line: str) -> None:
+    assert ask(f"iaasctl {line}", environment).stdout.strip() == "file,"
+
+
 def test_the_server_may_be_named_on_the_line(server: Server, environment: dict[str, str]) -> None:
     server.lists["machines"] = [machine("web1")]
     with serving(server) as url:
