@@ -8,11 +8,15 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from reconciler.sources import Sources
+from reconciler.store import StoreError
 from reconciler.submit import Desk
 from reconciler.watch.directory import Directory, Look
 from reconciler.watch.pacing import Again, at_once
 
 log = logging.getLogger("reconciler.watch")
+
+PATIENCE = 0.5
+"""Seconds that the end waits for a look."""
 
 
 class Watching:
@@ -101,24 +105,44 @@ class Watching:
         pace = self._paces[name]
         self._paces[name] = pace.begun(now)
         self._news.forget(name)
-        work = asyncio.ensure_future(
-            asyncio.to_thread(_safely, self._directories[name], pace.tries(now))
-        )
+        work = _in_thread(lambda: _safely(self._directories[name], pace.tries(now), self._stopping))
         try:
             look = await asyncio.shield(work)
         except asyncio.CancelledError:
             self._stopping.set()
-            await work
+            await asyncio.wait([work], timeout=PATIENCE)
             raise
         self._paces[name] = self._paces[name].looked(time.monotonic(), look.again, new=look.new)
 
 
-def _safely(directory: Directory, tries: bool) -> Look:
+def _safely(directory: Directory, tries: bool, stopping: threading.Event) -> Look:
     try:
         return directory.look(tries=tries)
+    except StoreError as error:
+        log.warning("%s: %s; it is tried again", directory.name, error)
     except Exception:
-        log.exception("%s: the look failed; it is repeated later", directory.name)
-        return Look(again=Again.LATER)
+        if not stopping.is_set():  # then the store may be closed, for one
+            log.exception("%s: the look failed; it is repeated later", directory.name)
+    return Look(again=Again.LATER)
+
+
+def _in_thread(work: Callable[[], Look]) -> asyncio.Future[Look]:
+    """In a thread that the end of the program does not wait for: an image file may take minutes to
+    read, and whatever is cut short does no harm."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Look] = loop.create_future()
+
+    def done(look: Look) -> None:
+        if not future.done():
+            future.set_result(look)
+
+    def run() -> None:
+        look = work()
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(done, look)
+
+    threading.Thread(target=run, name="watch", daemon=True).start()
+    return future
 
 
 class _News:

@@ -1,6 +1,9 @@
 """What a watched directory does to the cluster, and never does. Each look is made by the test."""
 
+import hashlib
+import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +25,10 @@ Watch = Callable[..., Watched]
 def shop(tmp_path: Path) -> Path:
     (tmp_path / "shop").mkdir()
     return tmp_path / "shop"
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def put(shop: Path, *documents: dict[str, object], name: str = "all.yaml") -> None:
@@ -296,6 +303,107 @@ def test_bytes_of_an_image_that_come_later(world: World, watch: Watch, shop: Pat
     assert watched.state == "applied"
 
 
+def image_file(shop: Path, text: bytes, age: float = 60) -> Path:
+    path = shop / "images" / "disk.raw"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(text)
+    then = time.time() - age
+    os.utime(path, (then, then))
+    return path
+
+
+def with_file(shop: Path, file: str, **more: str) -> None:
+    (shop / "sub").mkdir(exist_ok=True)
+    spec = {"type": "libvirt", "format": "raw", "file": file, **more}
+    put(shop, document("Image", "disk", **spec), name="sub/image.yaml")
+
+
+def digest_of(world: World) -> str:
+    return str(world.store.snapshot().objects["Image", "disk"].image.sha256)
+
+
+def test_the_file_of_an_image_is_taken_and_its_change_noticed(
+    world: World, watch: Watch, shop: Path
+) -> None:
+    image_file(shop, b"one" * 512)
+    with_file(shop, "../images/disk.raw")
+    watched = watch(shop)
+    assert watched.look() is Again.NO
+    assert (watched.state, digest_of(world)) == ("applied", sha256(b"one" * 512))
+    writes = world.store.writes
+    watched.look(tries=True)
+    watch(shop).look()
+    assert world.store.writes == writes
+    image_file(shop, b"two" * 512)
+    assert watched.look() is Again.NO
+    assert digest_of(world) == sha256(b"two" * 512)
+    assert world.library.has(digest_of(world))
+
+
+def test_a_file_that_is_being_written_is_waited_for(world: World, watch: Watch, shop: Path) -> None:
+    path = image_file(shop, b"half", age=0)
+    with_file(shop, "../images/disk.raw")
+    watched = watch(shop)
+    assert watched.look() is Again.SOON
+    assert watched.objects == set()
+    os.utime(path, (1, 1))
+    assert watched.look() is Again.NO
+    assert watched.objects == {"disk"}
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("../images/none.raw", "images/none.raw cannot be read: no such file or directory"),
+        (
+            "../../outside.raw",
+            "outside.raw is in none of the directories that images are taken from",
+        ),
+        ("/etc/hostname", "/etc/hostname is in none of the directories"),
+        ("../images/link.raw", "images/link.raw cannot be read: not a regular file"),
+        ("../images", "shop/images cannot be read: not a regular file"),
+    ],
+)
+def test_a_file_that_is_not_to_be_had_is_a_problem_with_its_place(
+    world: World, watch: Watch, shop: Path, file: str, said: str
+) -> None:
+    (shop.parent / "outside.raw").write_bytes(b"x" * 512)
+    os.utime(shop.parent / "outside.raw", (1, 1))
+    image_file(shop, b"x" * 512)
+    (shop / "images" / "link.raw").symlink_to("/etc/hostname")
+    with_file(shop, file)
+    watched = watch(shop)
+    assert watched.look() is Again.LATER
+    (problem,) = watched.seen.problems
+    assert (problem.file, problem.line, problem.column) == ("sub/image.yaml", 6, 9)
+    assert said in problem.message
+
+
+def test_other_bytes_than_the_pinned_ones_are_refused(
+    world: World, watch: Watch, shop: Path
+) -> None:
+    image_file(shop, b"x" * 512, age=0)
+    with_file(shop, "../images/disk.raw", sha256=sha256(b"y"))
+    watched = watch(shop)
+    watched.look()
+    assert (watched.state, watched.objects) == ("broken", set())
+    with_file(shop, "../images/disk.raw", sha256=sha256(b"x" * 512))
+    watched.look()
+    assert (watched.state, watched.objects) == ("applied", {"disk"})
+
+
+def test_in_a_work_tree_the_file_is_that_of_the_work_tree(
+    world: World, watch: Watch, shop: Path
+) -> None:
+    repository(shop)
+    with_file(shop, "../images/disk.raw")
+    commit(shop)
+    image_file(shop, b"x" * 512)
+    watched = watch(shop)
+    watched.look()
+    assert (watched.seen.kind, digest_of(world)) == ("git", sha256(b"x" * 512))
+
+
 def test_a_commit_is_applied_and_kept_with_the_revision(
     world: World, watch: Watch, shop: Path
 ) -> None:
@@ -409,7 +517,10 @@ def test_trouble_of_the_store_is_not_told_as_trouble_of_the_directory(
         + "".join(f"---\n{node(number)}" for number in range(3, 400))
     )
     assert watched.look() is Again.LATER
-    assert (watched.state, watched.objects, watched.told) == ("starting", set(), [])
+    assert (watched.state, watched.objects, watched.told) == ("conflict", set(), [])
+    assert watched.seen.reason.endswith(
+        "no room on the disk; nothing was stored; it is tried again"
+    )
     world.store.database.sql("PRAGMA max_page_count = 1000000")
     watched.look(tries=True)
     assert (watched.state, len(watched.objects)) == ("applied", 399)
