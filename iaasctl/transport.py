@@ -22,6 +22,11 @@ CHUNK = 1 << 18
 STALL_SECONDS = 60.0
 """How long the network may take none of a body's bytes."""
 
+TRUST = (
+    "if it is of an authority of your own, name its certificate (PEM):\n"
+    "SSL_CERT_FILE=ca.pem iaasctl ..."
+)
+
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -149,6 +154,9 @@ class HttpTransport:
 
     def _unreachable(self, error: OSError) -> Unreachable:
         endpoint = self._settings.endpoint
+        if isinstance(error, ssl.SSLCertVerificationError):
+            what = f"the certificate of {endpoint} is not trusted"
+            return Unreachable(what, error.verify_message, TRUST)
         fix = "name the right server with --server or IAAS_SERVER"
         if endpoint.is_loopback:
             fix = (

@@ -293,7 +293,9 @@ def test_what_a_set_owns_is_not_stopped(go: Run, shop: Client, tmp_path: Path) -
 
 
 def test_a_lost_answer_makes_nothing_twice(shop: Client, transport: Losing) -> None:
+    transport.method, transport.count = "POST", 2
     made = shop.add_machine("nginx")
+    assert [item["id"] for item in shop.machines()] == [made["id"]]
     transport.method, transport.count = "PUT", 1
     assert power(shop.stop_machine(made["id"])) == "stopped"
     transport.method, transport.count = "DELETE", 1
@@ -318,6 +320,7 @@ def test_answers_that_stay_lost_are_told_with_what_to_do(
         change(shop)
     assert fix in caught.value.fix
     assert 99 - transport.count == 3
+    assert len(shop.machines()) == {"POST": 2, "PUT": 1, "DELETE": 0}[method]
 
 
 def test_nobody_there_is_not_tried_again() -> None:

@@ -337,9 +337,20 @@ def test_over_https_from_a_remote_machine_with_a_break(
         }
         words = [sys.executable, "-m", "iaasctl.main", "img", "add", "big", str(big)]
         done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+        del environment["SSL_CERT_FILE"]
+        other = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "image/big ready: raw\n")
     assert bytes(blobs.data) == big.read_bytes()
     assert [at for at, _ in blobs.puts] == [0, 7 * MIB]
+    assert (
+        other.returncode,
+        "is not trusted" in other.stderr,
+        "SSL_CERT_FILE" in other.stderr,
+    ) == (
+        7,
+        True,
+        True,
+    )
 
 
 def test_a_file_of_another_format_is_not_sent(big: Path, tmp_path: Path) -> None:
