@@ -32,9 +32,11 @@ class Client(Lab):
         super().__init__(Asker(transport, patience))
 
     @classmethod
-    def connect(cls, server: str | None = None, token_file: str | None = None) -> Self:
+    def connect(
+        cls, server: str | None = None, token_file: str | None = None, ca_file: str | None = None
+    ) -> Self:
         """A client of the server and token in force; see `iaasctl.settings`."""
-        return cls(HttpTransport(settings(server, token_file)))
+        return cls(HttpTransport(settings(server, token_file, ca_file)))
 
     def another(self) -> Self:
         """A client of the same server, for another thread."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from iaasctl.kinds import KINDS, Kind, kind_of
+from iaasctl.session import WHERE
 
 if TYPE_CHECKING:
     from iaasctl.answers import Object
@@ -79,11 +80,8 @@ def _objects(ctx: click.Context, kind: Kind) -> "Sequence[Object]":
     def ask() -> None:
         try:
             options = [ctx.params, ctx.find_root().params]
-            server, token_file = (
-                next((one[name] for one in options if one.get(name)), None)
-                for name in ("server", "token_file")
-            )
-            with ctx.obj.client(server, token_file) as client:
+            where = (next((one[name] for one in options if one.get(name)), None) for name in WHERE)
+            with ctx.obj.client(*where) as client:
                 found.extend(client.objects(kind.plural))
         except Exception:
             return

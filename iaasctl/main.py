@@ -11,7 +11,7 @@ from importlib import import_module
 import click
 
 from iaasctl.errors import Exit, Failure, Invalid
-from iaasctl.session import Session
+from iaasctl.session import WHERE, Session
 from iaasctl.terminal import ClosedPipe, prepare_streams, report
 
 COMMANDS = {
@@ -72,8 +72,13 @@ class Commands(click.Group):
     metavar="FILE",
     help="File with its token. Default: $IAAS_TOKEN_FILE, or the reconciler's own.",
 )
+@click.option(
+    "--ca-file",
+    metavar="FILE",
+    help="Trust only servers of this authority, for https. Default: $IAAS_CA, or those the system trusts.",
+)
 @click.pass_context
-def cli(ctx: click.Context, server: str | None, token_file: str | None) -> None:
+def cli(ctx: click.Context, /, **where: str | None) -> None:
     """Run virtual machines and containers on your own Linux hosts, as YAML manifests say.
 
     \b
@@ -87,7 +92,7 @@ def cli(ctx: click.Context, server: str | None, token_file: str | None) -> None:
     `iaasctl COMMAND --help` explains a command.
     """
     session: Session = ctx.obj
-    session.server, session.token_file = server, token_file
+    session.where = [where[name] for name in WHERE]
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 

@@ -1,7 +1,7 @@
 """What one run of the program shares: which server was chosen, and how a client of it is made."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,29 +11,35 @@ from iaasctl.timeouts import SECONDS
 if TYPE_CHECKING:
     from iaasctl.client import Client
 
-Connect = Callable[[str | None, str | None], "Client"]
+Chosen = str | None
+Connect = Callable[[Chosen, Chosen, Chosen], "Client"]
+WHERE = ("server", "token_file", "ca_file")
+"""The options that say which server, and how."""
 
 
-def _connect(server: str | None, token_file: str | None) -> "Client":
+def _connect(server: Chosen, token_file: Chosen, ca_file: Chosen) -> "Client":
     from iaasctl.client import Client
 
-    return Client.connect(server, token_file)
+    return Client.connect(server, token_file, ca_file)
 
 
 class Session:
     """`connect` makes the client; tests give one that needs no socket."""
 
     def __init__(self, connect: Connect = _connect) -> None:
-        self.server: str | None = None
-        self.token_file: str | None = None
+        self.where: Sequence[Chosen] = (None,) * len(WHERE)
+        """As said before the command."""
         self._connect = connect
 
-    def client(self, server: str | None, token_file: str | None) -> "Client":
-        return self._connect(server or self.server, token_file or self.token_file)
+    def client(self, *where: Chosen) -> "Client":
+        """`where` is as said after the command, and goes first."""
+        return self._connect(
+            *(late or early for late, early in zip(where, self.where, strict=True))
+        )
 
 
 def connected(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A command that gets a `client`; adds the options --server and --token-file."""
+    """A command that gets a `client`; adds the options of WHERE."""
 
     @click.option("--server", metavar="URL", help="Reconciler to talk to. Default: $IAAS_SERVER.")
     @click.option(
@@ -42,10 +48,11 @@ def connected(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar="FILE",
         help="File with its token. Default: $IAAS_TOKEN_FILE.",
     )
+    @click.option("--ca-file", metavar="FILE", help="Authority to trust. Default: $IAAS_CA.")
     @click.pass_context
     def with_client(ctx: click.Context, /, **arguments: Any) -> Any:
         session: Session = ctx.obj
-        with session.client(arguments.pop("server"), arguments.pop("token_file")) as client:
+        with session.client(*(arguments.pop(name) for name in WHERE)) as client:
             return function(client, **arguments)
 
     return functools.update_wrapper(with_client, function)

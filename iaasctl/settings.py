@@ -30,14 +30,20 @@ class Endpoint(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """`token` is empty where there is none: the server then says what it thinks of that."""
+    """`token` is empty where there is none: the server then says what it thinks of that.
+
+    `ca_file` holds the certificates of the only authorities to trust; empty: those of this host.
+    """
 
     endpoint: Endpoint
     token: str
     token_file: str
+    ca_file: str = ""
 
 
-def settings(server: str | None = None, token_file: str | None = None) -> Settings:
+def settings(
+    server: str | None = None, token_file: str | None = None, ca_file: str | None = None
+) -> Settings:
     """The settings in force. Raises Invalid or Unauthorised."""
     endpoint = parse_server(server or os.environ.get("IAAS_SERVER") or DEFAULT_SERVER)
     chosen = token_file or os.environ.get("IAAS_TOKEN_FILE")
@@ -48,7 +54,8 @@ def settings(server: str | None = None, token_file: str | None = None) -> Settin
             why="anybody on the way could read it, and with it do everything you can",
             fix="use https://, or a tunnel: ssh -L 7700:127.0.0.1:7700 HOST, and no --server",
         )
-    return Settings(endpoint, token, chosen or DEFAULT_TOKEN_FILE)
+    authority = ca_file or os.environ.get("IAAS_CA") or ""
+    return Settings(endpoint, token, chosen or DEFAULT_TOKEN_FILE, authority)
 
 
 def parse_server(url: str) -> Endpoint:

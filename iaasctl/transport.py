@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
-from iaasctl.errors import Failure, Unreachable
+from iaasctl.errors import Failure, Invalid, Unreachable
 from iaasctl.settings import Settings
 
 CONNECT_SECONDS = 5.0
@@ -89,7 +89,7 @@ class HttpTransport:
         headers = {**request.headers, **self._authorization()}
         try:
             connection.request(request.method, request.path, body=request.body, headers=headers)
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
             if request.body is None:
                 raise  # else: refused before the end of the body, and the answer says why
 
@@ -126,8 +126,20 @@ class HttpTransport:
             endpoint.port,
             timeout=CONNECT_SECONDS,
             blocksize=CHUNK,
-            context=ssl.create_default_context(),
+            context=self._trust(),
         )
+
+    def _trust(self) -> ssl.SSLContext:
+        file = self._settings.ca_file
+        try:
+            return ssl.create_default_context(cafile=file or None)
+        except OSError as error:  # SSLError is one, too
+            why = "" if isinstance(error, ssl.SSLError) else error.strerror or str(error)
+            raise Invalid(
+                f"cannot use {file} as an authority to trust",
+                why=why or "it holds no certificate in PEM",
+                fix="name the certificate of the server's authority with --ca-file or IAAS_CA",
+            ) from None
 
     def _authorization(self) -> dict[str, str]:
         token = self._settings.token
@@ -163,6 +175,11 @@ class HttpTransport:
                 "is it running? start it with: iaas-reconciler (or: systemctl start iaas-reconciler)\n"
                 "if it runs elsewhere, name it with --server or IAAS_SERVER"
             )
+        if isinstance(error, ssl.SSLCertVerificationError):
+            fix = (
+                "write the server's name as in its certificate (--server or IAAS_SERVER),\n"
+                "and name an authority of your own with --ca-file or IAAS_CA"
+            )
         return Unreachable(
             f"cannot reach the reconciler at {endpoint}", why=_reason(error), fix=fix
         )
@@ -194,4 +211,8 @@ def _reason(error: Exception) -> str:
         return "the server closed the connection before the end of its answer"
     if isinstance(error, http.client.HTTPException):
         return f"that is no HTTP server, or a broken one: {type(error).__name__}"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
+        return "it does not speak https"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

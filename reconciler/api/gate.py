@@ -32,6 +32,8 @@ PAUSE = 0.05
 LOOPBACK = "loopback"
 TOO_SLOW = refusal(408, "the request did not arrive in time")
 PLAIN_HTTP = refusal(400, "this port speaks https, and you speak http")
+HANDSHAKE = b"\x16\x03"
+NO_TLS = refusal(400, "this port speaks http, and you speak https")
 
 Peer = tuple[Any, ...]
 
@@ -218,9 +220,17 @@ class Gate:
             if passed:
                 self._pass(stream)
             else:
-                if first_byte and stream.given and stream in self._heads:
-                    self._heads.join(stream)  # it was between two requests: the time begins now
-                self._watch(stream)
+                self._go_on(stream, first_byte)
+
+    def _go_on(self, stream: Stream, first_byte: bool) -> None:
+        """Waiting."""
+        if stream.given.startswith(HANDSHAKE):
+            stream.say(NO_TLS)
+            self._end(stream)
+            return
+        if first_byte and stream.given:
+            self._heads.join(stream)  # it was between two requests: the time begins now
+        self._watch(stream)
 
     def _pass(self, stream: Stream) -> None:
         if stream in self._drains:
