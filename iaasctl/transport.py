@@ -23,8 +23,8 @@ STALL_SECONDS = 60.0
 """How long the network may take none of a body's bytes."""
 
 TRUST = (
-    "if it is of an authority of your own, name its certificate (PEM):\n"
-    "SSL_CERT_FILE=ca.pem iaasctl ..."
+    "if it is of an authority of your own, name that with --ca-file or IAAS_CA (PEM);\n"
+    "and write the server's name as in its certificate, with --server or IAAS_SERVER"
 )
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -175,11 +175,6 @@ class HttpTransport:
                 "is it running? start it with: iaas-reconciler (or: systemctl start iaas-reconciler)\n"
                 "if it runs elsewhere, name it with --server or IAAS_SERVER"
             )
-        if isinstance(error, ssl.SSLCertVerificationError):
-            fix = (
-                "write the server's name as in its certificate (--server or IAAS_SERVER),\n"
-                "and name an authority of your own with --ca-file or IAAS_CA"
-            )
         return Unreachable(
             f"cannot reach the reconciler at {endpoint}", why=_reason(error), fix=fix
         )
@@ -211,8 +206,6 @@ def _reason(error: Exception) -> str:
         return "the server closed the connection before the end of its answer"
     if isinstance(error, http.client.HTTPException):
         return f"that is no HTTP server, or a broken one: {type(error).__name__}"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {error.verify_message}"
     if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
         return "it does not speak https"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -66,9 +66,8 @@ def test_an_authority_is_named_by_option_or_environment(
 
 
 def test_servers_that_are_not_trusted(server: Server, token: str, ca: str) -> None:
-    with pytest.raises(Unreachable) as caught:
+    with pytest.raises(Unreachable, match="is not trusted") as caught:
         Client.connect(server.url, token).objects("nodes")
-    assert "its certificate is not trusted" in caught.value.why
     assert "--ca-file" in caught.value.fix
     with pytest.raises(Unreachable) as caught:
         Client.connect(server.url.replace("127.0.0.1", "localhost"), token, ca).objects("nodes")

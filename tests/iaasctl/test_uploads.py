@@ -333,11 +333,11 @@ def test_over_https_from_a_remote_machine_with_a_break(
     with listening(blobs, context) as port:
         environment |= {
             "IAAS_SERVER": f"https://localhost:{port}",
-            "SSL_CERT_FILE": str(tmp_path / "ca.pem"),
+            "IAAS_CA": str(tmp_path / "ca.pem"),
         }
         words = [sys.executable, "-m", "iaasctl.main", "img", "add", "big", str(big)]
         done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-        del environment["SSL_CERT_FILE"]
+        del environment["IAAS_CA"]
         other = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "image/big ready: raw\n")
     assert bytes(blobs.data) == big.read_bytes()
@@ -345,7 +345,7 @@ def test_over_https_from_a_remote_machine_with_a_break(
     assert (
         other.returncode,
         "is not trusted" in other.stderr,
-        "SSL_CERT_FILE" in other.stderr,
+        "IAAS_CA" in other.stderr,
     ) == (
         7,
         True,
