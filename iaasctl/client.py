@@ -20,6 +20,7 @@ from iaasctl.answers import Outcome
 from iaasctl.asking import CHANGE_SECONDS, PATIENCE, Asker
 from iaasctl.errors import Unreachable
 from iaasctl.lab import Lab
+from iaasctl.reading import path_of
 from iaasctl.settings import settings
 from iaasctl.transport import HttpTransport, Request, Transport
 from iaasctl.uploads import Bytes, Progress, quiet
@@ -72,6 +73,17 @@ class Client(Lab):
         """Delete objects by (kind, name), all or nothing."""
         items = [{"kind": kind, "name": name} for kind, name in keys]
         return self._change("/iaas/delete", {"objects": items, "approve": approve}, dry_run)
+
+    def approve(self, source: str, digest: str) -> None:
+        """Let through what waits in a watched directory, if it is still the content of this digest."""
+        request = Request(
+            method="POST",
+            path=f"{path_of('sources', source)}/approve",
+            headers={"Content-Type": "application/json"},
+            body=json.dumps({"digest": digest}).encode(),
+            timeout=CHANGE_SECONDS,
+        )
+        answers.parsed(self._asker.once(request), answers.one)
 
     def blob_offset(self, sha256: str) -> int | None:
         """How many bytes of this image the server has; None when it has all of them."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from iaasctl.kinds import KINDS, Kind, kind_of
+from iaasctl.kinds import SHOWN, Kind, kind_of
 from iaasctl.session import WHERE
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def words_of(ctx: click.Context, parameter: click.Parameter, begun: str) -> list
     words = _words(ctx, parameter)
     if not words:
         return [
-            word for kind in KINDS for word in (kind.word, kind.plural) if word.startswith(begun)
+            word for kind in SHOWN for word in (kind.word, kind.plural) if word.startswith(begun)
         ]
     try:
         objects = _objects(ctx, kind_of(words[0]))

@@ -18,13 +18,16 @@ NODE = Kind("Node", "node", "nodes", ("no",))
 IMAGE = Kind("Image", "image", "images", ("img", "imgs"))
 MACHINE = Kind("Machine", "machine", "machines", ("vm", "vms", "m"))
 KINDS = (NODE, IMAGE, MACHINE)
+SOURCE = Kind("Source", "source", "sources", ("src",))
+"""A watched directory: shown like an object, but no manifest makes one."""
+SHOWN = (*KINDS, SOURCE)
 BY_NAME = {kind.name: kind for kind in KINDS}
 
 
 def kind_of(word: str) -> Kind:
     """The kind that `word` names; raises Invalid with a suggestion."""
     lower = word.lower()
-    for kind in KINDS:
+    for kind in SHOWN:
         if lower in (kind.word, kind.plural, *kind.aliases):
             return kind
     raise Invalid(f"there is no kind {word!r}", fix=_suggestion(lower))
@@ -34,9 +37,9 @@ def _suggestion(word: str) -> str:
     from manifests.problem import did_you_mean
 
     meant = did_you_mean(
-        word, [name for kind in KINDS for name in (kind.word, kind.plural, *kind.aliases)]
+        word, [name for kind in SHOWN for name in (kind.word, kind.plural, *kind.aliases)]
     )
-    return meant or "the kinds are node, image and machine"
+    return meant or "the kinds are node, image, machine and source"
 
 
 def keys_of(words: tuple[str, ...]) -> tuple[Kind, list[str]]:

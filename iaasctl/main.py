@@ -17,10 +17,11 @@ from iaasctl.terminal import ClosedPipe, prepare_streams, report
 COMMANDS = {
     "apply": "Make the cluster what the manifests say.",
     "plan": "Show what apply would change (also: diff).",
-    "get": "List nodes, images, machines.",
+    "get": "List nodes, images, machines, sources.",
     "describe": "Tell everything about one object, and why it is not ready.",
     "delete": "Delete objects by name or by manifest.",
     "events": "Show what happened, and why.",
+    "approve": "Let through what waits in a watched directory.",
     "node": "The lab's commands for nodes: add, rm, ls.",
     "img": "The lab's commands for images: add, rm, ls.",
     "vm": "The lab's commands for machines: add, start, stop, rm, ls.",

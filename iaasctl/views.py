@@ -211,6 +211,17 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("ID", text("id"), wide=True),
         Column("REASON", reason),
     ),
+    "sources": (
+        Column("NAME", name_of),
+        Column("STATE", state),
+        Column("KIND", text("kind")),
+        Column("COMMIT", lambda item: shown(item.get("commit"))[:12]),
+        Column("OBJECTS", text("objects")),
+        Column("APPLIED", age("applied")),
+        Column("PATH", text("path"), wide=True),
+        Column("REVISION", text("revision"), wide=True),
+        Column("REASON", reason),
+    ),
     "events": (
         Column("ID", text("id"), wide=True),
         Column("TIME", lambda item: clock(item.get("at"))),

@@ -9,7 +9,7 @@ from iaasctl.client import Client
 from iaasctl.completing import words_of
 from iaasctl.errors import Exit, Failure, Invalid, on_interrupt
 from iaasctl.following import follow
-from iaasctl.kinds import BY_NAME, keys_of
+from iaasctl.kinds import BY_NAME, SOURCE, keys_of
 from iaasctl.plans import plan_text, summary
 from iaasctl.progress import progress
 from iaasctl.session import connected, wait_options
@@ -85,6 +85,11 @@ def _keys(words: tuple[str, ...], files: tuple[str, ...]) -> list[Key]:
     if files:
         return _keys_in(files)
     kind, names = keys_of(words)
+    if kind is SOURCE:
+        raise Invalid(
+            "a watched directory is not deleted here",
+            fix="remove manifests from it; or start iaas-reconciler without its --watch",
+        )
     if not names:
         raise Invalid(f"which {kind.plural}?", fix=f"iaasctl delete {kind.word} NAME...")
     return [(kind.name, name) for name in dict.fromkeys(names)]

@@ -10,13 +10,14 @@ from iaasctl.answers import Object
 from iaasctl.client import Client
 from iaasctl.completing import words_of
 from iaasctl.errors import Exit, Failure, Invalid
-from iaasctl.kinds import MACHINE, NODE, Kind, keys_of
+from iaasctl.kinds import MACHINE, NODE, SOURCE, Kind, keys_of
 from iaasctl.session import connected
+from iaasctl.sources import plain, troubles
 from iaasctl.table import table
 from iaasctl.terminal import out, paint, safe
 
 LAST_EVENTS = 10
-MOMENTS = ("created", "since", "at", "seen")
+MOMENTS = ("created", "since", "at", "seen", "applied")
 FIRST = ("name", "id", "state", "ready", "reason", "node", "image", "type")
 LAST = ("labels", "source", "generation", "created", "since", "spec")
 
@@ -31,12 +32,16 @@ def command(client: Client, *, words: tuple[str, ...]) -> int:
     Examples:
       iaasctl describe machine web1
       iaasctl describe node/n1
+      iaasctl describe source dir:shop
     """
     kind, names = keys_of(words)
     if len(names) != 1:
         raise Invalid("describe tells of one object", fix=f"iaasctl describe {kind.word} NAME")
     item = client.object(kind.plural, names[0])
-    parts = [_head(kind, item), "\n".join(_lines(_ordered(item)))]
+    if kind is SOURCE:
+        parts = [_head(kind, item), "\n".join(_lines(plain(item))), *troubles(item)]
+    else:
+        parts = [_head(kind, item), "\n".join(_lines(_ordered(item)))]
     if kind is NODE:
         parts.append(_machines(client, names[0]))
     parts.append(_events(client, kind, str(item.get("name", names[0]))))
@@ -48,7 +53,8 @@ def _head(kind: Kind, item: Object) -> str:
     """One sentence: is it as wanted, and if not, why."""
     name = f"{kind.word} {views.name_of(item)}"
     if item.get("ready") is True:
-        return paint(f"{name} is as its manifest wants it: {views.state(item)}", "green")
+        wants = "in force" if kind is SOURCE else "as its manifest wants it"
+        return paint(f"{name} is {wants}: {views.state(item)}", "green")
     why = safe(item.get("reason")) or "no reason is known yet"
     return paint(f"{name} is not ready: {views.state(item)}: {why}", "yellow")
 

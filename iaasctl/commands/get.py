@@ -25,9 +25,9 @@ from iaasctl.terminal import note, out
 def command(
     client: Client, *, words: tuple[str, ...], form: str, labels: tuple[str, ...], watch: bool
 ) -> int:
-    """List nodes, images, machines or all of them.
+    """List nodes, images, machines or all of them; or sources, the watched directories.
 
-    KIND is node, image, machine, or short no, img, vm; singular and plural are the same.
+    KIND is node, image, machine, source, or short no, img, vm, src; singular and plural are the same.
 
     \b
     Examples:

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import unquote_to_bytes
 from wsgiref.util import setup_testing_defaults
 
 from iaasctl.transport import Request, Response
@@ -30,7 +31,7 @@ class WsgiTransport:
         path, _, query = request.path.partition("?")
         environ: dict[str, Any] = {
             "REQUEST_METHOD": request.method,
-            "PATH_INFO": path,
+            "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
             "QUERY_STRING": query,
             "CONTENT_LENGTH": str(len(body)),
             "wsgi.input": io.BytesIO(body),
