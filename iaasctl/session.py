@@ -48,7 +48,12 @@ def connected(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar="FILE",
         help="File with its token. Default: $IAAS_TOKEN_FILE.",
     )
-    @click.option("--ca-file", metavar="FILE", help="Authority to trust. Default: $IAAS_CA.")
+    @click.option(
+        "--ca-file",
+        type=click.Path(),
+        metavar="FILE",
+        help="Authority to trust. Default: $IAAS_CA.",
+    )
     @click.pass_context
     def with_client(ctx: click.Context, /, **arguments: Any) -> Any:
         session: Session = ctx.obj

@@ -1,8 +1,10 @@
 """Help: every command has an example, and showing it loads next to nothing."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -28,6 +30,12 @@ COMMANDS = list(paths(cli))
 def test_the_labs_commands_are_there() -> None:
     lab = "node add, node rm, node ls, img add, img rm, img ls, vm add, vm start, vm stop, vm rm, vm ls"
     assert {tuple(words.split()) for words in lab.split(", ")} <= set(COMMANDS)
+
+
+def test_the_commands_of_the_docs_are_there() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "lab.md").read_text()
+    named = set(re.findall(r"iaasctl (node|img|vm) ([a-z]+)", text))
+    assert named == {path for path in COMMANDS if len(path) == 2}
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)

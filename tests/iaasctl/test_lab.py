@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ from reconciler.loop import Loop
 from tests.iaasctl.conftest import Ran, Run
 from tests.iaasctl.wsgi import WsgiTransport
 from tests.reconciler.world import ADMIN, World
+
+DOCS = Path(__file__).parents[2] / "docs" / "lab.md"
 
 
 class Losing(WsgiTransport):
@@ -300,7 +303,9 @@ def test_a_lost_answer_makes_nothing_twice(shop: Client, transport: Losing) -> N
     assert power(shop.stop_machine(made["id"])) == "stopped"
     transport.method, transport.count = "DELETE", 1
     shop.remove_machine(made["id"])
-    assert shop.machines() == []
+    transport.count = 1
+    assert shop.remove_node("n1") is None, "what is not found any more has gone"
+    assert shop.machines() == shop.nodes() == []
 
 
 @pytest.mark.parametrize(
@@ -353,6 +358,19 @@ def test_the_library(client: Client, archive: Path) -> None:
     client.remove_image("nginx")
     client.remove_node("n1")
     assert client.nodes() == client.images() == client.machines() == []
+
+
+def test_the_python_of_the_docs(
+    transport: Losing,
+    archive: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    monkeypatch.chdir(archive.parent)
+    monkeypatch.setattr(Client, "connect", lambda: Client(transport, patience=0))
+    exec(code, {})
+    assert " nginx-" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
