@@ -116,7 +116,7 @@ def failure(status: int, data: Any) -> Failure:
     field = str(error.get("field") or "")
     where = f"field {field}" if field not in message else ""
     if status in (401, 403):
-        return Unauthorised(message, fix=WHERE)
+        return Unauthorised(message, fix=hint if status == 403 and hint else WHERE)
     if status == 404:
         return NotFound(message, fix=hint) if "error" in error else strange("status 404")
     if status in (409, 412):

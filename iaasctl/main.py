@@ -22,6 +22,7 @@ COMMANDS = {
     "delete": "Delete objects by name or by manifest.",
     "events": "Show what happened, and why.",
     "approve": "Let through what waits in a watched directory.",
+    "audit": "Show who changed what, and who was refused.",
     "node": "The lab's commands for nodes: add, rm, ls.",
     "img": "The lab's commands for images: add, rm, ls.",
     "vm": "The lab's commands for machines: add, start, stop, rm, ls.",

@@ -40,6 +40,10 @@ class Reading:
         """Events, oldest first; `query`: since, kind, name, limit."""
         return self._asker.get(_path("events", query), answers.objects)
 
+    def audit(self, **query: str) -> list[Object]:
+        """Who changed what and who was refused, oldest first; `query`: since, limit. For admins."""
+        return self._asker.get(_path("audit", query), answers.objects)
+
     def look(
         self,
         plural: str,

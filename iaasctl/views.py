@@ -167,6 +167,18 @@ def about(item: Object) -> str:
     return f"{safe(item.get('kind')).lower()}/{name_of(item)}"
 
 
+def several(field: str, most: int = 3) -> Callable[[Object], str]:
+    """The first of a list, and how many more there are."""
+
+    def cell(item: Object) -> str:
+        value = item.get(field)
+        if not isinstance(value, list) or len(value) <= most:
+            return shown(value)
+        return f"{shown(value[:most])} and {len(value) - most} more"
+
+    return cell
+
+
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "nodes": (
         Column("NAME", name_of),
@@ -227,6 +239,20 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("TIME", lambda item: clock(item.get("at"))),
         Column("OBJECT", about),
         Column("REASON", text("reason")),
+        Column("MESSAGE", text("message")),
+    ),
+    "audit": (
+        Column("ID", text("id"), wide=True),
+        Column("TIME", lambda item: clock(item.get("at"))),
+        Column("WHO", text("who")),
+        Column("FROM", text("peer"), wide=True),
+        Column("DID", text("action")),
+        Column("OBJECTS", several("objects")),
+        Column("METHOD", text("method"), wide=True),
+        Column("PATH", text("path"), wide=True),
+        Column("STATUS", text("status")),
+        Column("TIMES", text("times"), wide=True),
+        Column("REVISION", text("revision"), wide=True),
         Column("MESSAGE", text("message")),
     ),
 }

@@ -82,9 +82,16 @@ class Outdated(Refused):
 
 
 class Forbidden(Refused):
+    """Whoever asks may not."""
+
     def __init__(self, message: str, objects: Sequence[Conflict] = ()) -> None:
         super().__init__(message)
         self.conflicts = tuple(objects)
+
+
+def _all_in_one(denied: Sequence[Conflict]) -> str:
+    more = f" (and {len(denied) - 1} more)" if len(denied) > 1 else ""
+    return denied[0].message + more
 
 
 class Braked(Refused):
@@ -211,7 +218,7 @@ class Desk:
                 result = merged(snapshot)
                 # On what would be changed in the end, not on what was handed in: pruning, too.
                 if denied := forbidden(by, result.changes):
-                    raise Forbidden(denied[0].message, denied)
+                    raise Forbidden(_all_in_one(denied), denied)
                 if result.conflicts:
                     raise Conflicts(result.conflicts)
                 try:

@@ -13,11 +13,11 @@ import bottle
 
 from manifests.kinds import KINDS
 from reconciler.api import blobs, changes, objects, sources, submissions
+from reconciler.api.audit import refusal
 from reconciler.api.auth import unauthorized
 from reconciler.api.deps import Deps
 from reconciler.api.errors import answer_to
 from reconciler.api.http import Answer, ApiError, Request, bad_request
-from reconciler.api.refusals import refusal
 from reconciler.api.roles import UNKNOWN, Caller, Role
 from reconciler.api.watching import Handler, watched, watched_object
 
@@ -132,7 +132,8 @@ def _permit(route: Route, caller: Caller) -> None:
         return
     if caller.role is Role.AGENT:
         raise ApiError(403, "forbidden", "agents may only fetch images")
-    raise ApiError(403, "forbidden", f"this takes the role {route.least}, not {caller.role}")
+    message = f"the role {route.least} may do this, {caller.role} may not"
+    raise ApiError(403, "forbidden", message, hint=f"use a token of the role {route.least}")
 
 
 def _request(arguments: dict[str, str]) -> Request:

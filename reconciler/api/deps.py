@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from reconciler.api.audit import Refusals
 from reconciler.api.auth import Tokens
 from reconciler.api.http import ApiError
-from reconciler.api.refusals import Refusals
 from reconciler.cluster import Cluster
 from reconciler.images import Library
 from reconciler.sources import Sources

@@ -88,6 +88,7 @@ class Server:
             "images": [],
             "machines": [],
             "events": [],
+            "audit": [],
         }
         self.lines: list[Json] = []
         self.fail: dict[str, Answer] = {}

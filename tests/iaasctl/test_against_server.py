@@ -69,6 +69,16 @@ def test_what_is_no_longer_named_is_deleted(go: Run, shop: Path) -> None:
     assert go("plan", "-f", str(shop)).out.startswith("- delete machine vm1")
 
 
+def test_the_audit_of_real_changes_and_refusals(shop: Path, go: Run) -> None:
+    go("apply", "-f", str(shop))
+    assert go("delete", "vm", "other").code != 0
+    upload, created, refused = go("audit", "-o", "wide").out.splitlines()[1:]
+    assert " upload " in upload
+    assert "image/disk,machine/vm1,node/n1" in created
+    assert created.endswith("set:shop: 3 created")
+    assert " refuse " in refused
+
+
 def test_get_describe_and_events_of_real_objects(go: Run, shop: Path) -> None:
     go("apply", "-f", str(shop))
     assert go("get", "all", "-o", "name").out == "node/n1\nimage/disk\nmachine/vm1\n"

@@ -125,6 +125,61 @@ def test_events_of_one_object_since_an_id(server: Server, run: Run) -> None:
     assert server.requests[-1][2] == {"kind": "Machine", "name": "web1", "since": "1", "limit": "5"}
 
 
+ENTRY = {
+    "id": 7,
+    "at": 1.7e9,
+    "who": "operator 1f0c2d3e",
+    "peer": "127.0.0.1",
+    "method": "POST",
+    "path": "/iaas/apply",
+    "action": "apply",
+    "status": 200,
+    "objects": ["machine/a", "machine/b", "machine/c", "machine/d"],
+    "error": "",
+    "message": "set:shop: 1 deleted, 3 created",
+    "times": 1,
+    "revision": 12,
+}
+
+
+def test_the_audit_says_who_did_what(server: Server, run: Run) -> None:
+    server.lists["audit"] = [ENTRY]
+    header, line = run("audit").out.splitlines()
+    assert header.split() == ["TIME", "WHO", "DID", "OBJECTS", "STATUS", "MESSAGE"]
+    assert "operator 1f0c2d3e  apply  machine/a,machine/b,machine/c and 1 more  200" in line
+    wide = run("audit", "--since", "6", "-n", "5", "-o", "wide").out.splitlines()
+    assert wide[0].split()[:4] == ["ID", "TIME", "WHO", "FROM"]
+    assert "127.0.0.1" in wide[1]
+    assert server.requests[-1][1:3] == ("/iaas/audit", {"since": "6", "limit": "5"})
+    assert json.loads(run("audit", "-o", "json").out) == [ENTRY]
+
+
+@pytest.mark.parametrize(
+    "words", [["--since", "x"], ["--since", "-1"], ["-n", "0"], ["-o", "name"]]
+)
+def test_the_audit_is_asked_for_properly(server: Server, run: Run, words: list[str]) -> None:
+    assert run("audit", *words).code == 2
+    assert server.requests == []
+
+
+def test_an_empty_audit_is_said_to_be_empty(run: Run) -> None:
+    ran = run("audit")
+    assert (ran.code, ran.out, ran.err) == (0, "", "no entries\n")
+
+
+def test_who_may_not_is_told_who_may(server: Server, run: Run) -> None:
+    error = {
+        "message": "the role admin may do this, viewer may not",
+        "hint": "use a token of the role admin",
+    }
+    server.fail["/iaas/audit"] = (403, {"error": "forbidden", **error})
+    ran = run("audit")
+    assert ran.code == 6
+    assert error["message"] in ran.err
+    assert error["hint"] in ran.err
+    assert "as root" not in ran.err
+
+
 def test_version_shows_both_sides(run: Run) -> None:
     assert run("version").out.splitlines()[1] == "server: 9.9"
 

@@ -23,6 +23,7 @@ COMMANDS = [
     ("describe", "image", "id-1"),
     ("events",),
     ("events", "-o", "wide"),
+    ("audit", "-o", "wide"),
     ("version",),
     ("plan",),
     ("apply",),
@@ -51,6 +52,7 @@ def evil(server: Server) -> Server:
             poisoned({"at": 1.0, "kind": "k", "name": "n", "reason": "r", "message": "m"})
             | {"id": 1}
         ],
+        "audit": [poisoned({"at": 1.0, "who": "w", "objects": ["a"] * 5, "message": "m"})],
     }
     change = {"field": "image", "old": "a", "new": ["b"], "effect": "replace", "why": "w"}
     server.lines = [
@@ -108,7 +110,8 @@ def test_odd_values_in_any_field_are_shown_somehow(
     for plural, item in (("machines", machine("a")), ("nodes", node()), ("images", image())):
         server.lists[plural] = [dict.fromkeys(item, odd) | {"name": "a"}]
     server.lists["events"] = [dict.fromkeys(("id", "at", "kind", "name", "reason", "message"), odd)]
-    for words in (*COMMANDS[:5], *COMMANDS[9:11]):
+    server.lists["audit"] = [dict.fromkeys(("id", "at", "who", "peer", "objects", "status"), odd)]
+    for words in (*COMMANDS[:5], *COMMANDS[9:12]):
         assert run(*words).code == 0
     for kind in ("machine", "node", "image"):
         server.fail[f"/iaas/{kind}s/a"] = (200, server.lists[f"{kind}s"][0])

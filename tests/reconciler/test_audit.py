@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.api.refusals import MOST, Refusals
+from reconciler.api.audit import MOST, Refusals
 from reconciler.store import Store
 from tests.reconciler.test_store_audit import refusal
 from tests.reconciler.world import (
