@@ -25,7 +25,7 @@ from yaml.events import (
 
 from manifests.codec import Json, kind_of
 from manifests.plain import FIRST, Bent, plain
-from manifests.problem import Path, Problem, dotted, shown
+from manifests.problem import SECRET, Path, Problem, dotted, shown
 from manifests.text import ESCAPED_ONLY, MIB, TextError, text_of
 
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -215,7 +215,10 @@ class _Reader:
         try:
             value = plain(text)
         except Bent as bent:
-            self._refuse(event, bent.message, bent.hint)
+            if SECRET & set(self._path(event)):
+                self._refuse(event, "is no text in YAML as it is written", "quote it")
+            else:
+                self._refuse(event, bent.message, bent.hint)
             return text
         if value is None and not is_key and (text or self.into is not None):
             self._refuse(event, "has no value", "write one, or remove the field")

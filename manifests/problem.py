@@ -12,6 +12,8 @@ from typing import Any, Self
 
 Path = tuple[str | int, ...]
 SHOWN = 60
+SECRET = frozenset({"env", "command"})
+"""Fields whose values may be secrets: nobody quotes them."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -10,7 +10,7 @@ from typing import Any
 from manifests.codec import kind_of
 from manifests.kinds import LABEL
 from manifests.kinds.machine import ENV_NAME, PLAIN_TEXT
-from manifests.problem import Fault, Path, did_you_mean, printable, shown
+from manifests.problem import SECRET, Fault, Path, did_you_mean, printable, shown
 from manifests.scalars import NAME_HINT, NAME_PATTERN
 
 Error = Any  # jsonschema.ValidationError, whose attributes are typed as perhaps not set
@@ -37,7 +37,6 @@ PATTERN_HINTS = {
     ENV_NAME: "use letters, digits and _, not starting with a digit",
     PLAIN_TEXT: "remove line ends and control characters",
 }
-SECRET = ("env", "command")
 
 
 def faults_of(error: Error) -> Iterator[Fault]:
@@ -106,7 +105,7 @@ def _constant(error: Error, path: Path) -> Iterator[Fault]:
 
 
 def _pattern(error: Error, path: Path) -> Iterator[Fault]:
-    if set(SECRET) & set(path):
+    if SECRET & set(path):
         message = "holds a line end or a character that cannot be passed on"
     elif error.validator_value == NAME_PATTERN:
         message = f"{shown(error.instance)} is not a name"

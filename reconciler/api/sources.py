@@ -8,17 +8,18 @@ from reconciler.api.body import read_object
 from reconciler.api.deps import Deps
 from reconciler.api.http import Answer, ApiError, Request, bad_request, not_found
 from reconciler.core.sources import Applied, Source, State
+from reconciler.core.view import masked_line
 from reconciler.sources import NotWaiting
 
 
 def list_sources(deps: Deps, request: Request) -> Answer:
     request.only()
-    return Answer(body=[_view(deps, *item) for item in deps.sources.all()])
+    return Answer(body=[_view(deps, request, *item) for item in deps.sources.all()])
 
 
 def get_source(deps: Deps, request: Request) -> Answer:
     request.only()
-    return Answer(body=_one(deps, request.arguments["name"]))
+    return Answer(body=_one(deps, request, request.arguments["name"]))
 
 
 def approve_source(deps: Deps, request: Request) -> Answer:
@@ -28,7 +29,7 @@ def approve_source(deps: Deps, request: Request) -> Answer:
     body = read_object(request, {"digest": (str, ""), "commit": (str, "")})
     if bool(body["digest"]) == bool(body["commit"]):
         raise bad_request("name what is approved: its digest, or its commit", field="digest")
-    before = _one(deps, name)
+    before = _one(deps, request, name)
     try:
         deps.sources.approve(name, body["digest"] or body["commit"], request.by(202))
     except NotWaiting as error:
@@ -37,15 +38,16 @@ def approve_source(deps: Deps, request: Request) -> Answer:
     return Answer(status=202, body=before)
 
 
-def _one(deps: Deps, name: str) -> dict[str, Json]:
+def _one(deps: Deps, request: Request, name: str) -> dict[str, Json]:
     for source, applied in deps.sources.all():
         if source.name == name:
-            return _view(deps, source, applied)
+            return _view(deps, request, source, applied)
     raise not_found(f"there is no watched directory {shown(name)}")
 
 
-def _view(deps: Deps, source: Source, applied: Applied) -> dict[str, Json]:
+def _view(deps: Deps, request: Request, source: Source, applied: Applied) -> dict[str, Json]:
     objects = deps.cluster.snapshot().objects.values()
+    lines = [dump(line) for line in source.lines]
     errors: list[dict[str, Any]] = [
         {
             "file": problem.file,
@@ -72,5 +74,5 @@ def _view(deps: Deps, source: Source, applied: Applied) -> dict[str, Json]:
         "found": {"commit": source.commit, "digest": source.digest},
         "errors": errors,
         "notes": list(source.notes),
-        "plan": [dump(line) for line in source.lines],
+        "plan": lines if request.sees_secrets else [masked_line(line) for line in lines],
     }

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from manifests.codec import dump
+from manifests.problem import SECRET
 from reconciler.core.model import UNSEEN, Object, Snapshot, newest
 from reconciler.core.status import machine_status, node_status
 
@@ -123,10 +124,22 @@ class _Viewer:
 
 
 def masked(spec: Json) -> Json:
-    """Without what may be a secret: values of the environment, and signatures in addresses."""
-    hidden: Json = {}
-    if "env" in spec:
-        hidden["env"] = dict.fromkeys(spec["env"], MASK)
-    if "?" in spec.get("url", ""):
-        hidden["url"] = f"{spec['url'].partition('?')[0]}?{MASK}"
-    return spec | hidden
+    """A spec without what may be a secret: what machines are given, and signatures in addresses."""
+    return {name: _masked(name, value) for name, value in spec.items()}
+
+
+def masked_line(line: Json) -> Json:
+    """Likewise, a line of a plan."""
+    changes = [
+        change | {when: _masked(change["field"], change[when]) for when in ("old", "new")}
+        for change in line.get("changes", ())
+    ]
+    return line | {"changes": changes} if changes else line
+
+
+def _masked(field: str, value: Any) -> Any:
+    if field in SECRET:
+        return dict.fromkeys(value, MASK) if isinstance(value, dict) else [MASK for _ in value]
+    if field == "url" and value and "?" in value:
+        return f"{value.partition('?')[0]}?{MASK}"
+    return value

@@ -186,6 +186,14 @@ def test_every_problem_of_a_text_is_said() -> None:
     ]
 
 
+@pytest.mark.parametrize("value", ["0123456", "12:34:56", "yes", "1_000", "1.10", "2026-01-02"])
+@pytest.mark.parametrize("field", ["env: {PASSWORD: %s}", "command: [serve, %s]"])
+def test_what_may_be_a_secret_is_not_quoted(loader: str, field: str, value: str) -> None:
+    _, (problem,) = read(f"spec:\n  {field % value}\n", "f")
+    assert value not in str(problem)
+    assert problem.message == "is no text in YAML as it is written"
+
+
 def test_a_problem_reads_as_one_line() -> None:
     (problem,) = read("a:\n  b: no\n", FILE)[1]
     said = "x.yaml:2:6: a.b: 'no' means false in YAML; quote it: \"no\", or write false"

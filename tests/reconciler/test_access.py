@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from manifests.change import Effect, FieldChange
 from manifests.kinds import KINDS
 from reconciler.api.app import ROUTES, Route
 from reconciler.api.roles import MAY_CHANGE, PEOPLE, Caller, Role
+from reconciler.core.explain import Action, PlanLine
+from reconciler.core.sources import Source, State
 from reconciler.core.view import masked
 from reconciler.submit import Forbidden
 from tests.reconciler.hostile import SHAPE
@@ -52,6 +55,9 @@ VERDICTS = {
     "POST /iaas/machines": "operator admin",
     "PUT /iaas/machines/NAME": "operator admin",
     "DELETE /iaas/nodes/NAME": "admin",
+    "GET /iaas/sources": "viewer operator admin",
+    "GET /iaas/sources/NAME": "viewer operator admin",
+    "POST /iaas/sources/NAME/approve": "admin",
     "DELETE /iaas/images/NAME": "operator admin",
     "DELETE /iaas/machines/NAME": "operator admin",
 }
@@ -284,7 +290,12 @@ def test_the_desk_refuses_whoever_asks(world: World) -> None:
 
 def test_a_viewer_sees_no_values_of_the_environment(world: World) -> None:
     world.upload()
-    secret = machine("web", type="docker", env={"PASSWORD": "canary-of-mine", "B": ""})
+    secret = machine(
+        "web",
+        type="docker",
+        env={"PASSWORD": "canary-of-mine", "B": ""},
+        command=["a", "canary-of-mine"],
+    )
     docker = document("Image", "disk", type="docker", registry=f"nginx@sha256:{SHA256}")
     status, data = apply(world, ADMIN, [docker, secret])
     assert status == 200, data
@@ -310,6 +321,27 @@ def test_a_viewer_cannot_guess_values_by_asking_for_them(world: World) -> None:
     }
     assert found[ADMIN].status_code != 200 or len(found[ADMIN].json()) == 1
     assert found[VIEWER].status_code != 200 or found[VIEWER].json() == []
+
+
+def test_a_viewer_sees_none_in_what_waits_in_a_watched_directory(world: World) -> None:
+    old, new = {"PASSWORD": "canary-old"}, {"PASSWORD": "canary-new", "B": "canary-b"}
+    changes = (
+        FieldChange("env", old, new, Effect.REPLACE, "why"),
+        FieldChange("command", [], ["--password", "canary-c"], Effect.REPLACE, "why"),
+        FieldChange("cpus", 1, 2, Effect.IN_PLACE, "why"),
+    )
+    line = PlanLine(action=Action.REPLACE, kind="Machine", name="web", changes=changes)
+    source = Source(name="dir:lab", path="/lab", state=State.WAITING, lines=(line,))
+    world.deps.sources.put(source)
+    for path in ("/iaas/sources", "/iaas/sources/dir:lab"):
+        assert "canary" not in world.client(VIEWER).get(path).text
+        assert "canary-new" in world.client(OPERATOR).get(path).text
+    (shown,) = world.client(VIEWER).get("/iaas/sources").json()[0]["plan"]
+    assert [(it["field"], it["old"], it["new"]) for it in shown["changes"]] == [
+        ("env", {"PASSWORD": "***"}, {"B": "***", "PASSWORD": "***"}),
+        ("command", [], ["***", "***"]),
+        ("cpus", 1, 2),
+    ]
 
 
 def test_a_viewer_sees_no_signature_in_the_address_of_an_image() -> None:
