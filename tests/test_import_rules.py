@@ -32,6 +32,16 @@ FAULTS = {
         "import peewee",
         "Each SDK has one home",
     ),
+    "git outside of the watcher": (
+        "reconciler/api/sources.py",
+        "import dulwich",
+        "Each SDK has one home",
+    ),
+    "the API reads directories": (
+        "reconciler/api/sources.py",
+        "import reconciler.watch.plain",
+        "The control plane is a shell around a pure core",
+    ),
     "an engine's SDK in the agent": ("hyper/workers.py", "import docker", "Each SDK has one home"),
     "a control-plane module in no layer": (
         "reconciler/helpers.py",

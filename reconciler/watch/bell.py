@@ -77,6 +77,8 @@ class Bell:
         return ""
 
     def _started(self) -> BaseObserver:
+        if self._observer is not None and not self._observer.is_alive():
+            self.take_down()
         if self._observer is None:
             # It finds a directory that has just been made twice, says so, and does no harm.
             warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)

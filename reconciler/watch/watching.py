@@ -32,6 +32,7 @@ class Watching:
         self._stopping = threading.Event()
         self._news = _News()
         self._revision = 0
+        self._objects: object = None
         self._directories = {
             name: Directory(
                 name,
@@ -93,9 +94,10 @@ class Watching:
         if snapshot.revision == self._revision:
             return  # only reports
         self._revision = snapshot.revision
+        same, self._objects = self._objects is snapshot.objects, snapshot.objects
         for name, directory in self._directories.items():
             pace = self._paces[name].cluster_changed(now)
-            if await asyncio.to_thread(directory.drifted, snapshot):
+            if not same and await asyncio.to_thread(directory.drifted, snapshot):
                 log.info("%s: what it put in force was changed; looking again", name)
                 pace = pace.asked(now)
             self._paces[name] = pace

@@ -62,7 +62,7 @@ class Daemon:
 
     def __init__(self, log: Path, *command: str | Path) -> None:
         self.log = log
-        self._command = command
+        self._first = self._command = command
         self._process: subprocess.Popen[str] | None = None
 
     @property
@@ -100,6 +100,12 @@ class Daemon:
             self._process.stdout.close()
         self._process = None
         return code
+
+    def again(self, *options: str) -> None:
+        """Ended and started with these options besides the first ones."""
+        assert self.end() == 0
+        self._command = (*self._first, *options)
+        self.start()
 
     @property
     def runs(self) -> bool:

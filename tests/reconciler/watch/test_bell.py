@@ -2,6 +2,8 @@
 
 import resource
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ from reconciler.watch.range import range_of
 from tests.reconciler.watch.trees import commit, git, nodes, repository
 
 SOON = 5.0
+LIMIT = "no word of changes from the system: inotify watch limit reached"
 SILENT = 0.4
 """Seconds in which an event would have come: they take milliseconds."""
 
@@ -282,3 +285,39 @@ def test_without_inotify_it_says_so_and_tries_again(tmp_path: Path) -> None:
     begun = time.monotonic()
     listener.bell.take_down()
     assert time.monotonic() - begun < 1.0
+
+
+FEW_WATCHES = """
+import sys
+from pathlib import Path
+from reconciler.watch.bell import Bell
+from reconciler.watch.range import range_of
+Path("/proc/sys/user/max_inotify_watches").write_text(sys.argv[2])
+bell = Bell(lambda: print("rings", flush=True))
+print(bell.hang(range_of(sys.argv[1], None)), flush=True)
+Path(sys.argv[1], "n9.yaml").write_text("")
+import time
+time.sleep(0.3)
+bell.take_down()
+"""
+
+
+@pytest.mark.parametrize(("most", "said"), [("100", ""), ("8", LIMIT), ("0", LIMIT)])
+def test_too_few_watches_are_said_and_those_there_are_ring(
+    tmp_path: Path, most: str, said: str
+) -> None:
+    for number in range(10):
+        nodes(tmp_path / "shop" / f"d{number}", number)
+    inside = ["unshare", "--user", "--map-root-user"]
+    if subprocess.run([*inside, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no user namespaces here, which the limit could be set for")
+    done = subprocess.run(
+        [*inside, sys.executable, "-c", FEW_WATCHES, tmp_path / "shop", most],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[3],
+        check=True,
+    )
+    first, *rings = done.stdout.splitlines()
+    assert first == said
+    assert bool(rings) is (most != "0")

@@ -1,6 +1,7 @@
 """The whole watcher on real directories with real events, as the program runs it."""
 
 import asyncio
+import itertools
 import shutil
 import threading
 import time
@@ -12,7 +13,7 @@ import yaml
 
 from reconciler.core.access import Actor
 from reconciler.watch import Unwatchable, Watching, named
-from reconciler.watch.pacing import FIRST_PAUSE, RESCAN
+from reconciler.watch.pacing import FIRST_PAUSE, LONGEST, RESCAN
 from tests.reconciler.control import within
 from tests.reconciler.watch.trees import commit, git, node, nodes, repository
 from tests.reconciler.world import World, document, image, machine
@@ -231,6 +232,65 @@ def test_two_directories_go_their_own_ways(world: World, tmp_path: Path) -> None
         await scene.until(lambda: scene.objects == {"n1", "n2"})
 
     scene.play(both)
+
+
+def test_without_word_of_changes_it_looks_now_and_then_and_says_so_once(
+    world: World, shop: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("reconciler.watch.pacing.RESCAN", 0.2)
+    monkeypatch.setattr("reconciler.watch.bell.Bell.hang", lambda *_: "nobody tells")
+    nodes(shop, 1)
+    scene = Scene(world, shop)
+
+    async def life() -> None:
+        await scene.until(lambda: scene.objects == {"n1"})
+        nodes(shop, 2)
+        await scene.until(lambda: scene.objects == {"n1", "n2"})
+
+    scene.play(life)
+    said = [it.message for it in caplog.records if "nobody tells" in it.message]
+    assert said == ["dir:shop: nobody tells; it is looked at every minute instead"]
+
+
+def test_a_storm_of_changes_ends_with_what_is_there_then(world: World, shop: Path) -> None:
+    """Files are rewritten as editors do, all the time; none of them is ever missed or taken for
+    removed, but for the one that is."""
+    nodes(shop, *range(20))
+    scene = Scene(world, shop)
+    stop = threading.Event()
+
+    def churn(number: int) -> None:
+        path = shop / f"n{number}.yaml"
+        for turn in itertools.count():
+            text = node(number) + f"# {turn}\n"
+            if turn % 3 == 0:
+                path.write_text(text)
+            elif turn % 3 == 1:
+                (shop / f".n{number}.swp").write_text(text)
+                (shop / f".n{number}.swp").rename(path)
+            else:
+                path.rename(shop / f"n{number}.yaml~")
+                path.write_text(text)
+                (shop / f"n{number}.yaml~").unlink()
+            if stop.wait(0.01):
+                return
+
+    async def storm() -> None:
+        await scene.until(lambda: len(scene.objects) == 20)
+        churning = [threading.Thread(target=churn, args=(number,)) for number in range(3)]
+        for thread in churning:
+            thread.start()
+        await asyncio.sleep(3 * LONGEST / 2)
+        (shop / "n19.yaml").unlink()
+        stop.set()
+        for thread in churning:
+            await asyncio.to_thread(thread.join)
+        await scene.until(lambda: scene.objects == {f"n{number}" for number in range(19)})
+        await scene.until(lambda: scene.state() == "applied")
+
+    scene.play(storm)
+    gone = [it.event.name for it in world.store.events() if it.event.reason == "DeletionRequested"]
+    assert gone == ["n19"]
 
 
 def test_without_directories_there_is_nothing_to_do(world: World) -> None:
