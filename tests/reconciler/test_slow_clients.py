@@ -8,6 +8,7 @@ import select
 import socket
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 
@@ -15,6 +16,7 @@ import pytest
 
 from reconciler.api import Server
 from reconciler.api.gate import LOOPBACK, owner_of
+from reconciler.api.health import HealthServer
 from reconciler.api.stream import Limits
 from tests.reconciler.world import ADMIN, World
 
@@ -73,11 +75,11 @@ def rest(connection: socket.socket) -> bytes:
     return bytes(data)
 
 
-def heard(connection: socket.socket) -> bool:
-    """Whether the server has said or ended anything."""
+def heard(connection: socket.socket, milliseconds: int = 0) -> bool:
+    """Whether the server has said or ended anything, or does so in time."""
     poll = select.poll()
     poll.register(connection, select.POLLIN)
-    return bool(poll.poll(0))
+    return bool(poll.poll(milliseconds))
 
 
 def answer(connection: socket.socket) -> int:
@@ -162,7 +164,7 @@ def test_a_body_must_keep_a_pace(world: World, serve: Serve) -> None:
         assert rest(second).startswith(b"HTTP/1.1 408")
     assert time.monotonic() - start < 8
 
-    data = os.urandom(10_000)
+    data = os.urandom(6_000)
     digest = hashlib.sha256(data).hexdigest()
     put = (
         f"PUT /iaas/blobs/{digest} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n".encode()
@@ -184,7 +186,7 @@ def test_an_answer_must_be_taken_at_a_pace(world: World, serve: Serve) -> None:
         slow.settimeout(20)
         slow.connect(server.address)
         slow.sendall(f"GET /iaas/blobs/{digest} HTTP/1.1\r\nHost: x\r\n".encode() + AUTH + b"\r\n")
-        for _ in range(20):
+        for _ in range(15):
             slow.recv(1 << 16)
             time.sleep(0.2)
         assert len(rest(slow)) < 10 << 20
@@ -248,6 +250,62 @@ def test_too_many_connections_push_out_the_oldest(serve: Serve, limits: dict[str
         assert slowest_of(server) < 1
         assert {rest(connection) for connection in many[:25]} == {b""}
         assert not any(heard(connection) for connection in many[40:])
+
+
+def test_without_descriptors_the_oldest_make_room(serve: Serve) -> None:
+    """Somebody else in the process has used up all but three."""
+    server = serve()
+    with ExitStack() as stack:
+        clients = [stack.enter_context(socket.socket()) for _ in range(10)]
+        stack.enter_context(few_descriptors(3))
+        for client in clients:
+            client.settimeout(20)
+            client.connect(server.address)
+            client.sendall(HALF)
+        clients[-1].sendall(b"x\r\n\r\n")
+        assert answer(clients[-1]) == 200
+        assert rest(clients[0]) == b""
+
+
+@contextmanager
+def few_descriptors(free: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (500, hard))
+    taken: list[int] = []
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        for _ in range(free):
+            os.close(taken.pop())
+        yield
+    finally:
+        for number in taken:
+            os.close(number)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_health_takes_no_worker_and_no_lock(world: World, serve: Serve) -> None:
+    """Both workers wait for the store, which somebody keeps to himself."""
+    server = serve()
+    health = HealthServer("127.0.0.1", 0, healthy=lambda: server.works and not world.store.failure)
+    health.start()
+    body = b'{"documents":[{"apiVersion":"iaas/v1","kind":"Node","metadata":{"name":"n1"},"spec":{"address":"127.0.0.1:1"}}]}'
+    head = (
+        b"POST /iaas/apply HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n" % len(body)
+    )
+    with ExitStack() as clients:
+        with world.store.database.write():
+            busy = clients.enter_context(connections(server, 2, head + AUTH + b"\r\n" + body))
+            third = clients.enter_context(connect(server, HEALTH))
+            assert not heard(third, 300)
+            start = time.monotonic()
+            with urllib.request.urlopen(health.url, timeout=20) as told:
+                assert told.status == 200
+            assert time.monotonic() - start < 1
+        assert {answer(connection) for connection in (*busy, third)} == {200}
+    health.stop()
 
 
 @pytest.mark.parametrize(
