@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 
 from manifests.scalars import Uid
+from reconciler.api.auth import unauthorized
 from reconciler.api.deps import Deps
 from reconciler.api.http import Answer, Request, bad_request
 from reconciler.core.model import Snapshot
@@ -33,7 +34,7 @@ def watched(handler: Handler) -> Handler:
 
     def answer(deps: Deps, request: Request) -> Answer:
         known = request.header("if-none-match").removeprefix("W/")
-        version = _wait(deps, known, patience(request))
+        version = _wait(deps, request, known)
         if known == f'"{version}"':
             return Answer(status=304, headers={"ETag": known})
         return _with_tag(handler(deps, request), version)
@@ -46,7 +47,7 @@ def watched_object(handler: Handler) -> Handler:
 
     def answer(deps: Deps, request: Request) -> Answer:
         known = request.header("if-none-match").removeprefix("W/")
-        version = _wait(deps, known, patience(request))
+        version = _wait(deps, request, known)
         result = _with_tag(handler(deps, request), version)
         if known == result.headers["ETag"]:
             return Answer(status=304, headers={"ETag": known})
@@ -86,14 +87,18 @@ def _with_tag(answer: Answer, version: str) -> Answer:
     return answer.with_header("ETag", f'"{own}{version}"')
 
 
-def _wait(deps: Deps, known: str, patience: float) -> str:
-    """The version, as soon as it is another than that in `known`, or after `patience` seconds."""
+def _wait(deps: Deps, request: Request, known: str) -> str:
+    """The version, as soon as it is another than that in `known`, or after the client's patience."""
     signal = deps.cluster.signal
     version = signal.version
     last = known.strip('"').rpartition(":")[2]
-    if patience and last == _version(deps, version) and not deps.closing:
+    seconds = patience(request)
+    if seconds and last == _version(deps, version) and not deps.closing:
         with deps.waiters.take():
-            version = signal.wait(version, patience)
+            version = signal.wait(version, seconds)
+        role, _ = deps.tokens.role(request.header("authorization"))
+        if role is not request.caller.role:  # the token was taken back meanwhile
+            raise unauthorized()
     return _version(deps, version)
 
 

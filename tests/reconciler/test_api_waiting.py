@@ -5,8 +5,9 @@ import time
 
 import pytest
 
+from reconciler.api.roles import Role
 from tests.reconciler.test_api import filled
-from tests.reconciler.world import World, machine
+from tests.reconciler.world import VIEWER, World, machine
 
 
 def test_a_known_version_answers_304_and_waits_if_asked(world: World) -> None:
@@ -33,6 +34,24 @@ def test_a_waiting_request_answers_as_soon_as_something_changes(world: World) ->
     assert [item["name"] for item in answer.json()] == ["late", "web"]
     assert answer.headers["etag"] != tag
     timer.join()
+
+
+def test_who_waits_is_told_nothing_once_the_token_is_taken_back(world: World) -> None:
+    filled(world)
+    client = world.client(VIEWER)
+
+    def take_back() -> None:
+        world.secrets[Role.VIEWER] = "another-token-for-viewers"
+        world.cluster.signal.bump()
+
+    for path in ("/iaas/machines", "/iaas/machines/web"):
+        world.secrets[Role.VIEWER] = VIEWER
+        tag = client.get(path).headers["etag"]
+        timer = threading.Timer(0.1, take_back)
+        timer.start()
+        answer = client.get(path, headers={"If-None-Match": tag, "Prefer": "wait=20"})
+        timer.join()
+        assert (answer.status_code, answer.json()["error"]) == (401, "unauthorized")
 
 
 @pytest.mark.parametrize("tag", ['"1.99"', '"7.1"', "W/x", "", '"', "*"])

@@ -1,5 +1,7 @@
 """The audit in the store: there with its change or not at all, and bounded."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +82,39 @@ def test_refusals_never_displace_what_was_done(monkeypatch: pytest.MonkeyPatch) 
     last = store.audited()[-1].id
     store.record([entry("the next")])
     assert store.audited()[-1].id == last + 1
+
+
+WRITER = """
+import sys
+from reconciler.store import Store
+from tests.reconciler.test_store_audit import entry
+from tests.reconciler.world import create, machine
+store = Store(sys.argv[1])
+number = revision = store.snapshot().revision
+while True:
+    number += 1
+    change, written = create(number, machine(f"m{number}")), entry(f"m{number}")
+    revision = store.submit([change], revision=revision, also=[written])
+    print(number, flush=True)
+"""
+
+
+def test_kill_9_leaves_no_change_without_its_entry_and_no_entry_without_its_change(
+    tmp_path: Path,
+) -> None:
+    for round_ in range(5):
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path / "db")],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        ) as process:
+            assert process.stdout is not None
+            for _ in range(10 + 7 * round_):
+                last = process.stdout.readline().strip()
+            process.kill()
+        store = Store(tmp_path / "db")
+        names = {str(name) for _, name in store.snapshot().objects}
+        assert f"m{last}" in names
+        assert names == set(messages(store))
+        store.close()
