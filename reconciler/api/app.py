@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
-from importlib.metadata import version
 from typing import Any
 from urllib.parse import parse_qsl
 from wsgiref.types import WSGIApplication
@@ -12,18 +11,24 @@ from wsgiref.types import WSGIApplication
 import bottle
 
 from manifests.kinds import KINDS
-from reconciler.api import blobs, changes, objects, sources, submissions
+from reconciler.api import about, blobs, changes, objects, openapi, sources, submissions
 from reconciler.api.audit import refusal
 from reconciler.api.auth import unauthorized
 from reconciler.api.deps import Deps
 from reconciler.api.errors import answer_to
-from reconciler.api.http import Answer, ApiError, Request, bad_request
+from reconciler.api.http import VERSION, Answer, ApiError, Request, bad_request
 from reconciler.api.roles import UNKNOWN, Caller, Role
-from reconciler.api.watching import Handler, watched, watched_object
+from reconciler.api.route import Route
+from reconciler.api.watching import watched, watched_object
 
 ANYBODY, VIEWER, OPERATOR, ADMIN = Role.ANYBODY, Role.VIEWER, Role.OPERATOR, Role.ADMIN
-HEALTH = "/health"
-VERSION = version("iaasctl")
+HEALTH, BLOB = "/health", "/iaas/blobs/<sha256>"
+SOURCES, SOURCE, APPROVAL = "/iaas/sources", "/iaas/sources/<name>", "/iaas/sources/<name>/approve"
+ALL, ONE, MACHINE = (
+    "/iaas/<plural:kind>",
+    "/iaas/<plural:kind>/<name>",
+    "/iaas/<plural:machines>/<name>",
+)
 MOST_PARAMETERS = 32
 PLAIN = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -36,34 +41,33 @@ def health(deps: Deps, request: Request) -> Answer:
     return Answer(body={"status": "ok", "version": VERSION})
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """`<name>` in `path` is one part of it. `least`: the role it takes, without which nobody gets
-    in. `agent`: open to agents, too."""
+def describe(_: Deps, request: Request) -> Answer:
+    request.only()
+    return Answer(body=_document())
 
-    method: str
-    path: str
-    handler: Handler
-    least: Role
-    agent: bool = False
+
+@cache
+def _document() -> dict[str, Any]:
+    return openapi.document(ROUTES)
 
 
 ROUTES = (
-    Route("GET", HEALTH, health, ANYBODY),
-    Route("POST", "/iaas/apply", submissions.apply, OPERATOR),
-    Route("POST", "/iaas/delete", submissions.delete, OPERATOR),
-    Route("GET", "/iaas/events", watched(submissions.events), VIEWER),
-    Route("GET", "/iaas/audit", submissions.audit, ADMIN),
-    Route("GET", "/iaas/blobs/<sha256>", blobs.get_blob, OPERATOR, agent=True),
-    Route("PUT", "/iaas/blobs/<sha256>", blobs.put_blob, OPERATOR),
-    Route("GET", "/iaas/sources", watched(sources.list_sources), VIEWER),
-    Route("GET", "/iaas/sources/<name>", watched(sources.get_source), VIEWER),
-    Route("POST", "/iaas/sources/<name>/approve", sources.approve_source, ADMIN),
-    Route("GET", "/iaas/<plural:kind>", watched(objects.list_objects), VIEWER),
-    Route("POST", "/iaas/<plural:kind>", changes.create_object, OPERATOR),
-    Route("GET", "/iaas/<plural:kind>/<name>", watched_object(objects.get_object), VIEWER),
-    Route("PUT", "/iaas/<plural:machines>/<name>", changes.put_machine, OPERATOR),
-    Route("DELETE", "/iaas/<plural:kind>/<name>", changes.delete_object, OPERATOR),
+    Route("GET", HEALTH, health, ANYBODY, about.HEALTH),
+    Route("GET", "/openapi.json", describe, ANYBODY, about.OPENAPI),
+    Route("POST", "/iaas/apply", submissions.apply, OPERATOR, about.APPLY),
+    Route("POST", "/iaas/delete", submissions.delete, OPERATOR, about.DELETE),
+    Route("GET", "/iaas/events", watched(submissions.events), VIEWER, about.EVENTS),
+    Route("GET", "/iaas/audit", submissions.audit, ADMIN, about.AUDIT),
+    Route("GET", BLOB, blobs.get_blob, OPERATOR, about.GET_BLOB, agent=True),
+    Route("PUT", BLOB, blobs.put_blob, OPERATOR, about.PUT_BLOB),
+    Route("GET", SOURCES, watched(sources.list_sources), VIEWER, about.LIST_SOURCES),
+    Route("GET", SOURCE, watched(sources.get_source), VIEWER, about.GET_SOURCE),
+    Route("POST", APPROVAL, sources.approve_source, ADMIN, about.APPROVE_SOURCE),
+    Route("GET", ALL, watched(objects.list_objects), VIEWER, about.listing),
+    Route("POST", ALL, changes.create_object, OPERATOR, about.creating),
+    Route("GET", ONE, watched_object(objects.get_object), VIEWER, about.showing),
+    Route("PUT", MACHINE, changes.put_machine, OPERATOR, about.SET_STATE),
+    Route("DELETE", ONE, changes.delete_object, OPERATOR, about.deleting),
 )
 PUBLIC = {route.path for route in ROUTES if route.least is ANYBODY}
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from typing import Any, BinaryIO, Protocol
 
 from manifests.codec import Json
@@ -10,6 +11,7 @@ from manifests.problem import did_you_mean, shown
 from reconciler.api.roles import UNKNOWN, Caller, Role
 from reconciler.core.access import Actor
 
+VERSION = version("iaasctl")
 LARGEST_NUMBER = 2**53
 
 

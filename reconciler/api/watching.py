@@ -15,6 +15,7 @@ from manifests.scalars import Uid
 from reconciler.api.auth import unauthorized
 from reconciler.api.deps import Deps
 from reconciler.api.http import Answer, Request, bad_request
+from reconciler.api.route import Handler
 from reconciler.core.model import Snapshot
 from reconciler.core.single import Version
 
@@ -25,8 +26,6 @@ WAIT = re.compile(
 TAG = r'(?:W/)?"[\x21\x23-\x7e]{0,256}"'
 TAGS = re.compile(rf"{TAG}(?:[ \t]*,[ \t]*{TAG}){{0,31}}")
 OBJECT_TAG = re.compile(r'(?<!W/)"([0-9a-f-]{36}):([0-9]{1,15}):[0-9.]+"')
-
-Handler = Callable[[Deps, Request], Answer]
 
 
 def watched(handler: Handler) -> Handler:
@@ -64,8 +63,8 @@ def tagged(deps: Deps, make: Callable[[Snapshot], Answer]) -> Answer:
 
 def wanted_versions(request: Request) -> frozenset[Version] | None:
     """Those that If-Match names; None where any will do."""
-    text = request.header("if-match").strip(" \t")
-    if text in ("", "*"):
+    text = request.headers.get("if-match", "*").strip(" \t")
+    if text == "*":
         return None
     if not TAGS.fullmatch(text):
         raise bad_request(

@@ -1,6 +1,5 @@
 """PUT and DELETE of the lab: starting, stopping, removing; and only what the client saw."""
 
-import asyncio
 import json
 import threading
 import time
@@ -10,8 +9,8 @@ import httpx2
 import pytest
 
 from reconciler.core.plan import Forget
-from reconciler.loop import Loop
 from tests.reconciler.hostile import refused
+from tests.reconciler.looping import looping
 from tests.reconciler.stores import gone, leaving
 from tests.reconciler.world import World, image, machine, node, plan, uid
 
@@ -29,26 +28,8 @@ def lab(world: World) -> World:
 @pytest.fixture
 def looped(lab: World) -> Iterator[World]:
     """With the reconcile loop at work."""
-    loop = asyncio.new_event_loop()
-    work = Loop(lab.cluster, lab.term, lambda: lab.now)
-
-    def run() -> None:
-        task = loop.create_task(work.run())
-        loop.call_soon(ready.set)
-        try:
-            loop.run_until_complete(task)
-        except asyncio.CancelledError:
-            loop.run_until_complete(loop.shutdown_default_executor())
-
-    ready = threading.Event()
-    thread = threading.Thread(target=run)
-    thread.start()
-    ready.wait()
-    yield lab
-    for task in asyncio.all_tasks(loop):
-        loop.call_soon_threadsafe(task.cancel)
-    thread.join()
-    loop.close()
+    with looping(lab):
+        yield lab
 
 
 def put(world: World, state: str, **headers: str) -> httpx2.Response:
@@ -282,7 +263,19 @@ def test_another_version_is_not_the_one_there_is(lab: World, text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["x", '"', '"x" "y"', "*, *", '"x",', "W/*", '"\x7f"', '"' + "x" * 9000 + '"', '"x";' * 99],
+    [
+        "x",
+        "",
+        " ",
+        '"',
+        '"x" "y"',
+        "*, *",
+        '"x",',
+        "W/*",
+        '"\x7f"',
+        '"' + "x" * 9000 + '"',
+        '"x";' * 99,
+    ],
 )
 def test_nonsense_to_match_is_refused(lab: World, text: str) -> None:
     found = refused(lab, 400, "PUT", WEB, b'{"state":"stopped"}', HTTP_IF_MATCH=text)
