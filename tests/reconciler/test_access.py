@@ -38,6 +38,7 @@ from tests.reconciler.world import (
 EVERYBODY = "nobody garbage rotated agent viewer operator admin"
 VERDICTS = {
     "GET /health": EVERYBODY,
+    "GET /openapi.json": EVERYBODY,
     "POST /iaas/apply": "operator admin",
     "POST /iaas/delete": "operator admin",
     "GET /iaas/events": "viewer operator admin",
