@@ -211,6 +211,11 @@ class HttpsUrl(str):
             raise ValueError("not an address to fetch from; write https://HOST/PATH")
         return cls(data)
 
+    @property
+    def shown(self) -> str:
+        """For people and logs: the query of a signed address is a secret."""
+        return self.partition("?")[0]
+
     def to_json(self) -> str:
         return str(self)
 

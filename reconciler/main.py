@@ -24,8 +24,10 @@ from reconciler.api.serve import Server
 from reconciler.api.tls import TlsError, server_context
 from reconciler.api.tokenfiles import token_files
 from reconciler.cluster import Cluster
+from reconciler.fetching import Fetcher
 from reconciler.fleet import Fleet
 from reconciler.images import ImageError, Library
+from reconciler.images.https import Https
 from reconciler.loop import Loop
 from reconciler.options import parse
 from reconciler.signal import Signal
@@ -85,8 +87,9 @@ async def run(options: argparse.Namespace) -> None:
     )
     print(f"ready {server.url}\nhealth {health.url}", flush=True)
     loop, fleet = Loop(cluster, term, time.time), Fleet(cluster, base, agent_token)
+    fetcher = Fetcher(cluster, library, Https(options.trust_url_host), time.time)
     try:
-        await until_told(loop.run(), fleet.run(), tidy(desk), watching.run())
+        await until_told(loop.run(), fleet.run(), fetcher.run(), tidy(desk), watching.run())
     finally:
         await asyncio.to_thread(server.stop)
         await asyncio.to_thread(deps.refusals.stop)

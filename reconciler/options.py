@@ -86,6 +86,14 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         help="a directory of this host that the `file` of an Image may be in; may be repeated",
     )
     parser.add_argument(
+        "--trust-url-host",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="a host that the `url` of an Image may name though it is not of the public internet;"
+        " may be repeated",
+    )
+    parser.add_argument(
         "--agent-token-file",
         type=Path,
         default="/var/lib/iaas/agent.token",

@@ -78,6 +78,7 @@ def put_blob(deps: Deps, request: Request) -> Answer:
         message=f"{total} bytes",
     )
     deps.cluster.store.record([uploaded])
+    deps.cluster.signal.bump()  # an image may have been waiting for them
     return Answer(status=201, body=body)
 
 

@@ -16,11 +16,7 @@ from reconciler.core.scheduling.room import PortKey
 def check(snapshot: Snapshot, plan: Plan) -> tuple[str, ...]:
     """The invariants that `plan` would break, as sentences; normally none."""
     before: Before = {(placed.uid, placed.epoch): placed for placed in snapshot.placements}
-    return tuple(
-        message
-        for finder in (one_placement, epochs_grow, known_only, ports_unique, nothing_left)
-        for message in finder(snapshot, plan, before)
-    )
+    return tuple(message for finder in CHECKS for message in finder(snapshot, plan, before))
 
 
 T = TypeVar("T")
@@ -97,6 +93,17 @@ def nothing_left(snapshot: Snapshot, plan: Plan, before: Before) -> Iterator[str
         item = snapshot.get(op.kind, op.name)
         if item is None or not item.deleting or op.uid in left:
             yield f"{op}: something of it is left"
+
+
+def bytes_here(snapshot: Snapshot, plan: Plan, before: Before) -> Iterator[str]:
+    """No machine is placed whose node would find no bytes to start it from."""
+    for place in _of(plan, Place):
+        image = snapshot.get("Image", place.spec.image)
+        if image and image.image.url is not None and not image.size:
+            yield f"{place.wire.name} would be placed before the bytes of {image.name} are here"
+
+
+CHECKS = (one_placement, epochs_grow, known_only, ports_unique, nothing_left, bytes_here)
 
 
 def _of(plan: Plan, kind: type[T]) -> list[T]:

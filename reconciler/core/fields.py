@@ -11,6 +11,7 @@ from manifests.kinds.image import ImageFormat, MachineType
 from manifests.kinds.node import PublisherKind
 from manifests.scalars import Protocol
 from manifests.schema import schema_of
+from reconciler.core.images import ImageState
 from reconciler.core.model import NodeState
 from reconciler.core.status import MachineState
 
@@ -131,7 +132,8 @@ IMAGE: dict[str, Schema] = {
     "format": _text("of its bytes", enum=[str(item) for item in ImageFormat]),
     "size": _count("bytes"),
     "sha256": _or_null(_text("of its bytes, or of a registry's manifest")),
-    "state": _text("", enum=["ready", "deleting"]),
+    "origin": _text("where they came from; of a URL, without its query"),
+    "state": _text("of its bytes", enum=[str(item) for item in ImageState]),
     "reason": REASON,
     "ready": BOOLEAN | {"description": "whether machines may start from it"},
     "machines": _list(STRING, "the machines that start from it"),

@@ -125,12 +125,26 @@ class Seen:
 UNSEEN = Seen()
 
 
+class FetchState(StrEnum):
+    FETCHING = "fetching"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """An Image whose bytes are not here, or cannot be used. `reason` is how far it is, or why not."""
+
+    state: FetchState
+    reason: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """Everything a decision may depend on. `revision` is the store's, for compare-and-set.
 
     `placements` are ACTIVE or LEAVING; `gone` has the highest epoch gone by (node, uid).
-    `generations` has each node's assignment generation. `waits` tells what the last pass could not
+    `generations` has each node's assignment generation. `fetches` tells of images by uid whose bytes
+    are missing; like `seen`, it is not in the store. `waits` tells what the last pass could not
     do yet, and why.
     """
 
@@ -141,6 +155,7 @@ class Snapshot:
     gone: Mapping[tuple[str, str], int] = field(default_factory=dict)
     generations: Mapping[str, int] = field(default_factory=dict)
     seen: Mapping[str, Seen] = field(default_factory=dict)
+    fetches: Mapping[str, Fetch] = field(default_factory=dict)
     waits: Mapping[Key, str] = field(default_factory=dict)
 
     def of_kind(self, kind: str) -> tuple[Object, ...]:

@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from manifests.codec import dump
+from manifests.kinds.image import ImageSpec
 from manifests.problem import SECRET
+from reconciler.core.images import ImageState, image_status
 from reconciler.core.model import UNSEEN, Object, Snapshot, newest
 from reconciler.core.status import machine_status, node_status
 
@@ -103,7 +105,7 @@ class _Viewer:
         }
 
     def image(self, item: Object) -> Json:
-        spec = item.image
+        spec, status = item.image, image_status(self.snapshot, item)
         users = [
             machine.name
             for machine in self.snapshot.of_kind("Machine")
@@ -116,9 +118,10 @@ class _Viewer:
             "format": spec.resolved_format,
             "size": item.size,
             "sha256": spec.digest,
-            "state": "deleting" if item.deleting else "ready",
-            "reason": self.snapshot.waits.get(item.key, ""),
-            "ready": not item.deleting,
+            "origin": _origin(spec),
+            "state": status.state,
+            "reason": status.reason,
+            "ready": status.state is ImageState.READY,
             "machines": users,
         }
 
@@ -143,3 +146,8 @@ def _masked(field: str, value: Any) -> Any:
     if field == "url" and value and "?" in value:
         return f"{value.partition('?')[0]}?{MASK}"
     return value
+
+
+def _origin(spec: ImageSpec) -> str:
+    """Where the bytes came from."""
+    return (spec.url.shown if spec.url else "") or spec.registry or spec.file or ""

@@ -3,7 +3,8 @@
 Here: keeping, receiving and finding bytes. Not here: what an image is for, nor its format.
 
 `errors` the reasons · `directory` the files · `writing` bytes on their way in · `library` all of it ·
-`local` files of this host, `beneath` opening them
+`local` files of this host, `beneath` opening them · `fetch` files from URLs, `https` and `addresses`
+getting at them
 """
 
 from reconciler.images.beneath import Outside

@@ -158,10 +158,10 @@ class Library:
                 raise
             finally:
                 writer.close()
-                if writer.hashed and writer.offset:
+                if not writer.offset:
+                    self.directory.remove(name)
+                elif self.directory.status(name):
                     self._hashed[name] = writer.hashed
-                elif not writer.offset:
-                    writer.drop()
 
     @contextmanager
     def _claimed(self, name: str) -> Iterator[None]:

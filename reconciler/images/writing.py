@@ -21,7 +21,7 @@ CHUNK = 128 << 10
 
 @dataclass(slots=True)
 class Hashed:
-    """The digest of the first `count` bytes of a file, so that a continued one is read once only."""
+    """The digest of the first `count` bytes of a file: all of those that came while we watched."""
 
     count: int = 0
     digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
@@ -89,7 +89,7 @@ class Writer:
                 self.offset = os.lseek(self._fd, 0, os.SEEK_END)
             else:
                 self._fd = directory.create(name)
-        self.hashed: Hashed | None = hashed if hashed.count == self.offset else None
+        self.hashed = hashed if hashed.count <= self.offset else Hashed()
 
     def restart(self) -> None:
         """Forget what is there."""
@@ -109,17 +109,28 @@ class Writer:
         with disk_errors():
             while view:
                 view = view[os.write(self._fd, view) :]
-        self.offset += len(data)
-        if self.hashed:
+        if self.hashed.count == self.offset:
             self.hashed.add(data)
+        self.offset += len(data)
 
     def sync(self) -> None:
         with disk_errors():
             os.fsync(self._fd)
 
+    def catch_up(self) -> bool:
+        """Read some of what came before a restart, which nobody has hashed; whether that is all."""
+        with disk_errors():
+            for _ in range(32):
+                if not (chunk := os.pread(self._fd, 1 << 20, self.hashed.count)):
+                    break
+                self.hashed.add(chunk)
+        return self.hashed.count >= self.offset
+
     def finish(self, expected: Sha256 | None) -> Sha256:
         """Verify all of it and give it its name; durable on return. Raises BadBytes."""
-        found = self._digest()
+        while not self.catch_up():
+            pass
+        found = Sha256(self.hashed.digest.hexdigest())
         if expected is not None and found != expected:
             raise BadBytes(f"the bytes have sha256 {found}, not {expected}")
         with disk_errors():
@@ -129,17 +140,8 @@ class Writer:
     def drop(self) -> None:
         """Nothing of it is kept."""
         self._directory.remove(self.name)
-        self.offset, self.hashed = 0, None
+        self.offset, self.hashed = 0, Hashed()
 
     def close(self) -> None:
         self._room.end(self.name)
         os.close(self._fd)
-
-    def _digest(self) -> Sha256:
-        if self.hashed is None:
-            self.hashed = Hashed()
-            with disk_errors():
-                os.lseek(self._fd, 0, os.SEEK_SET)
-                while chunk := os.read(self._fd, 8 * CHUNK):
-                    self.hashed.add(chunk)
-        return Sha256(self.hashed.digest.hexdigest())

@@ -2,6 +2,7 @@
 
     nodes: {n1: {}}        ready, both engines answer, 16 cpus, 4Gi, reports what is placed there
     images: {app: {}}      for docker; `bytes` is the text whose digest it has, its name by default
+                           `size` 0 and a `url`: not here yet; `fetch` is what is told of it
     machines: {web: {}}    of the image `app`; any field of the kind, and `deleting`
     placements: {web@1: n1}                as {node: n1}: active, of the machine as it is desired,
         {web@1: {node: n1, stage: leaving, was: {memory: 1Gi}, bytes: old, since: 2}}
@@ -21,7 +22,16 @@ from manifests.kinds import KINDS, Manifest
 from manifests.kinds.image import MachineType
 from manifests.scalars import Cpus, Memory, Name, Uid
 from manifests.wire import DriverReport, MachineReport, Phase, Report
-from reconciler.core.model import NodeState, Object, Placed, Seen, Snapshot, Stage
+from reconciler.core.model import (
+    Fetch,
+    FetchState,
+    NodeState,
+    Object,
+    Placed,
+    Seen,
+    Snapshot,
+    Stage,
+)
 from reconciler.core.wiring import placement_for
 
 Data = dict[str, Any]
@@ -51,6 +61,7 @@ def snapshot(given: Data) -> Snapshot:
         gone={(where, parts(name)[0]): parts(name)[1] for name, where in _of(given, "gone")},
         generations=dict.fromkeys(nodes, 1),
         seen={name: known for name, known in seen.items() if known},
+        fetches=fetches(given),
     )
 
 
@@ -76,9 +87,19 @@ def declared(kind: str, name: str, spec: Data, *, deleting: bool = False, size: 
 
 def image(name: str, *, bytes: str = "", type: str = "docker", **more: Any) -> Object:
     digest = hashlib.sha256((bytes or name).encode()).hexdigest()
-    deleting = more.pop("deleting", False)
+    deleting, size = more.pop("deleting", False), more.pop("size", 1000)
+    more.pop("fetch", None)
     spec = {"type": type, "sha256": digest, **more}
-    return declared("Image", name, spec, deleting=deleting, size=1000)
+    return declared("Image", name, spec, deleting=deleting, size=size)
+
+
+def fetches(given: Data) -> dict[str, Fetch]:
+    said = {name: (more or {}).get("fetch") for name, more in _of(given, "images", "app")}
+    return {
+        uid(name): Fetch(FetchState(words.partition(" ")[0]), words.partition(" ")[2])
+        for name, words in said.items()
+        if words
+    }
 
 
 def machine(name: str, *, deleting: bool = False, **spec: Any) -> Object:

@@ -1,6 +1,7 @@
 """Machines without a placement."""
 
 from manifests.scalars import Name
+from reconciler.core.images import not_here
 from reconciler.core.model import Object, Snapshot, Stage
 from reconciler.core.passes.draft import Draft, demand_of
 from reconciler.core.plan import Place
@@ -39,6 +40,9 @@ def _place(draft: Draft, machine: Object, epoch: int) -> None:
     image = draft.snapshot.get("Image", machine.machine.image)
     if demand is None or image is None:
         draft.wait(machine, f"image {machine.machine.image} does not exist")
+        return
+    if reason := not_here(draft.snapshot, image):
+        draft.wait(machine, reason)
         return
     choice = choose(demand, draft.rooms.values())
     if choice.node is None:

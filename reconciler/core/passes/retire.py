@@ -3,6 +3,7 @@
 from manifests.change import Effect, strongest
 from manifests.scalars import Name
 from manifests.wire import MachineReport
+from reconciler.core.images import not_here
 from reconciler.core.model import Object, Placed, Snapshot, Stage
 from reconciler.core.passes.draft import Draft, changes_of, demand_of
 from reconciler.core.plan import Retire
@@ -40,7 +41,11 @@ def _why_retire(draft: Draft, placed: Placed) -> str:
 def _if_placeable(draft: Draft, machine: Object, placed: Placed, reason: str) -> str:
     """A machine that runs is not given up for one that has no place."""
     demand = demand_of(draft.snapshot, machine)
-    if demand is None:
+    image = draft.snapshot.get("Image", machine.machine.image)
+    if demand is None or image is None:
+        return ""
+    if missing := not_here(draft.snapshot, image):
+        draft.wait(machine, f"cannot be replaced: {missing}", stops=placed.uid)
         return ""
     future = dict(draft.future)
     old = Demand.of(placed.spec, placed.wire.type)

@@ -56,6 +56,11 @@ BROKEN: dict[str, tuple[dict[str, Any], list[Operation], str]] = {
         [releasing("web", 2), placing(WEB, 3)],
         "web would be placed twice",
     ),
+    "placed before its bytes are here": (
+        {"machines": {"web": {}}, "images": {"app": {"url": "https://x.org/a.tar", "size": 0}}},
+        [placing(WEB, 1)],
+        "web would be placed before the bytes of app are here",
+    ),
     "placed twice in one plan": (
         {"machines": {"web": {}}},
         [placing(WEB, 1), placing(WEB, 2)],
