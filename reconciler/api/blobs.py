@@ -6,9 +6,11 @@ is the length of the whole where a PUT does not bring all that is missing.
 """
 
 import re
+from contextlib import ExitStack
+from typing import BinaryIO
 
 from manifests.scalars import Sha256
-from reconciler.api.deps import Deps
+from reconciler.api.deps import Deps, Slots
 from reconciler.api.http import Answer, ApiError, Request, bad_request
 from reconciler.core.audit import entry_of
 from reconciler.images import Incomplete, WrongOffset
@@ -29,15 +31,35 @@ def get_blob(deps: Deps, request: Request) -> Answer:
     size, tag = file.seek(0, 2), f'"{sha256}"'
     start = _start(request, tag)
     headers = {"Content-Type": BYTES, "Accept-Ranges": "bytes", "ETag": tag}
-    if start is None:
-        file.seek(0)
-        return Answer(file=file, headers=headers | {"Content-Length": str(size)})
-    if start >= size:
+    if start is not None and start >= size:
         file.close()
         raise _beyond(size)
-    file.seek(start)
-    headers |= {"Content-Range": f"bytes {start}-{size - 1}/{size}"}
-    return Answer(status=206, file=file, headers=headers | {"Content-Length": str(size - start)})
+    file.seek(start or 0)
+    headers |= {"Content-Length": str(size - (start or 0))}
+    if start is not None:
+        headers |= {"Content-Range": f"bytes {start}-{size - 1}/{size}"}
+    status = 200 if start is None else 206
+    return Answer(status=status, file=Download(file, deps.downloads), headers=headers)
+
+
+class Download:
+    """A file on its way to a client, who may take long: its place is free again once it is closed."""
+
+    def __init__(self, file: BinaryIO, places: Slots) -> None:
+        self._file = file
+        self._kept = ExitStack()
+        self._kept.callback(file.close)
+        try:
+            self._kept.enter_context(places.take())
+        except ApiError:
+            self.close()
+            raise
+
+    def read(self, size: int, /) -> bytes:
+        return self._file.read(size)
+
+    def close(self) -> None:
+        self._kept.close()
 
 
 def _start(request: Request, tag: str) -> int | None:

@@ -1,4 +1,4 @@
-"""What the handlers work with, and the bounds on how many may wait or upload at once."""
+"""What the handlers work with, and the bounds on how many may wait, upload or download at once."""
 
 import threading
 import time
@@ -46,6 +46,7 @@ class Deps:
     refusals: Refusals = field(init=False)
     waiters: Slots = field(default_factory=lambda: Slots(24, "waiting requests"))
     uploads: Slots = field(default_factory=lambda: Slots(4, "uploads"))
+    downloads: Slots = field(default_factory=lambda: Slots(24, "downloads"))
     submissions: Slots = field(default_factory=lambda: Slots(16, "submissions"))
     closing: bool = False
 

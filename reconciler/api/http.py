@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from manifests.codec import Json
 from manifests.problem import did_you_mean, shown
@@ -19,6 +19,10 @@ class Stream(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
+class File(Stream, Protocol):
+    def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """`body` is JSON, or with `file` the bytes of that file, which the server closes.
@@ -28,7 +32,7 @@ class Answer:
 
     status: int = 200
     body: Json = None
-    file: BinaryIO | None = None
+    file: File | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     version: str = ""
 

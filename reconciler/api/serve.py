@@ -104,7 +104,7 @@ class Server:
         port: int,
         *,
         context: ssl.SSLContext | None = None,
-        threads: int = 48,
+        threads: int = 80,
         limits: Limits | None = None,
         on_stop: Callable[[], None] = lambda: None,
     ) -> None:

@@ -15,6 +15,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 import pytest
 
 from reconciler.api import Server
+from reconciler.api.deps import Slots
 from reconciler.api.gate import LOOPBACK, owner_of
 from reconciler.api.health import HealthServer
 from reconciler.api.stream import Limits
@@ -127,7 +128,7 @@ def dribbling(connections: list[socket.socket], seconds: float = 0.3) -> Iterato
 
 
 def test_a_thousand_unfinished_requests_delay_nobody(serve: Serve) -> None:
-    server = serve(head_seconds=4)
+    server = serve(head_seconds=5)
     alone = slowest_of(server)
     start = time.monotonic()
     with (
@@ -142,11 +143,11 @@ def test_a_thousand_unfinished_requests_delay_nobody(serve: Serve) -> None:
         )
         assert among < 1
         assert not any(heard(connection) for connection in (*silent, *half))
-        assert time.monotonic() - start < 4, "this machine is too slow for this test"
+        assert time.monotonic() - start < 5, "this machine is too slow for this test"
         assert {rest(connection) for connection in silent} == {b""}
         answers = {rest(connection)[:12] for connection in half + slow}
         assert answers == {b"HTTP/1.1 408"}
-        assert time.monotonic() - start < 4 + 3
+        assert time.monotonic() - start < 5 + 4
 
 
 def test_a_body_must_keep_a_pace(world: World, serve: Serve) -> None:
@@ -194,6 +195,27 @@ def test_an_answer_must_be_taken_at_a_pace(world: World, serve: Serve) -> None:
         server, f"GET /iaas/blobs/{digest} HTTP/1.0\r\n".encode() + AUTH + b"\r\n"
     ) as swift:
         assert len(rest(swift)) > 40 << 20
+
+
+def test_who_takes_long_over_a_download_leaves_room_for_others(
+    world: World, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes a worker; there are fewer places for them than workers."""
+    monkeypatch.setattr(world.deps, "downloads", Slots(2, "downloads"))
+    server = serve(threads=3)
+    digest = world.upload(os.urandom(20 << 20))
+    get = f"GET /iaas/blobs/{digest} HTTP/1.1\r\nHost: x\r\n".encode() + AUTH + b"\r\n"
+    with connections(server, 2, get) as taking:
+        assert all(heard(connection, 5000) for connection in taking)
+        with connect(server, get) as third:
+            assert answer(third) == 429
+        assert slowest_of(server, 5) < 1
+    ended = time.monotonic() + 10
+    status = 429
+    while status == 429 and time.monotonic() < ended:
+        with connect(server, get.replace(b"GET", b"HEAD")) as later:
+            status = int(later.recv(100).split()[1])
+    assert status == 200
 
 
 def test_who_was_refused_and_goes_on_sending_holds_no_worker(serve: Serve) -> None:
