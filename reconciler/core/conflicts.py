@@ -34,7 +34,7 @@ def owned(before: Object, source: str) -> Conflict | None:
 def _how(source: str) -> str:
     kind, _, name = source.partition(":")
     if kind == "dir":
-        return "change it in that watched directory"
+        return "change it in that watched directory (iaasctl get sources)"
     return "to hand it over, apply it as that owner" + (f" (--set {name})" if kind == "set" else "")
 
 

@@ -27,6 +27,9 @@ MIDDLE = {
 }
 """What is in the git directory while HEAD moves over commits that nobody means to keep there."""
 
+ATTEMPTS = 3
+"""What looks like damage may be git that has just packed what was about to be read."""
+
 Stopping = Callable[[], bool]
 
 
@@ -84,15 +87,29 @@ def read(place: Place, stopping: Stopping) -> Found:
     """What the commit has below the directory. Raises Unreadable, Paused, Stopped."""
     _check_owner(place)
     _check_middle(place)
+    damage: _Damaged | None = None
+    for _ in range(ATTEMPTS):
+        try:
+            return _attempt(place, stopping)
+        except _Damaged as error:
+            damage = error
+    raise Unreadable(str(damage)) from damage
+
+
+class _Damaged(Exception):
+    """Something in the repository is not as it should be."""
+
+
+def _attempt(place: Place, stopping: Stopping) -> Found:
     try:
         with closing(Repo(place.top)) as repo:
             return _read(repo, place, stopping)
     except (Unreadable, Paused, Stopped):
         raise
     except Exception as error:  # whatever dulwich finds in a repository that is damaged
-        said = str(error) or type(error).__name__
-        raise Unreadable(
-            f"the git repository {place.top} cannot be read: {said}; see git fsck"
+        said = f"{type(error).__name__}: {error}"
+        raise _Damaged(
+            f"the git repository {place.top} cannot be read ({said}); see git fsck"
         ) from error
 
 

@@ -17,6 +17,8 @@ class Unwatchable(Exception):
 def named(directories: Sequence[str]) -> dict[str, str]:
     """Source name -> absolute path, in the order given. The directories need not exist. Raises
     Unwatchable."""
+    if "" in directories:
+        raise Unwatchable("--watch needs a directory, and was given nothing")
     paths = [os.path.abspath(directory) for directory in directories]
     for one, other in combinations(paths, 2):
         if problem := _together(one, other):

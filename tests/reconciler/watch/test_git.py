@@ -1,7 +1,10 @@
 """Reading a git work tree: the commit, never the work tree; every kind of repository that git makes."""
 
+import itertools
 import os
 import shutil
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -92,6 +95,33 @@ def test_packed_and_collected(shop: Path) -> None:
     assert not (shop / ".git" / "refs" / "heads" / "main").exists()
     found = read(shop)
     assert (len(found.files), found.commit) == (30, name)
+
+
+def test_reading_while_git_packs_and_collects(shop: Path) -> None:
+    nodes(shop, 0)
+    commit(shop)
+    stop = threading.Event()
+
+    def churn() -> None:
+        for number in itertools.count(1):
+            nodes(shop, number)
+            commit(shop)
+            git(shop, "gc", "-q", "--prune=now")
+            if stop.is_set():
+                return
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        deadline, known = time.monotonic() + 3, 1
+        while time.monotonic() < deadline:
+            found = read(shop)
+            assert len(found.files) >= known, "never less than before"
+            known = len(found.files)
+    finally:
+        stop.set()
+        thread.join()
+    assert len(read(shop).files) > 3
 
 
 def test_a_linked_work_tree_has_a_head_of_its_own(shop: Path, tmp_path: Path) -> None:

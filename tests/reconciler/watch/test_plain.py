@@ -2,6 +2,9 @@
 
 import os
 import socket
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -140,3 +143,43 @@ def test_reading_ends_with_the_program(tmp_path: Path) -> None:
     nodes(tmp_path, 1)
     with pytest.raises(Stopped):
         plain.read(str(tmp_path), lambda: True)
+
+
+AS_NOBODY = """
+import sys
+from reconciler.watch import plain
+try:
+    for problem in plain.read(sys.argv[1], lambda: False).problems:
+        print(problem)
+except plain.Unreadable as error:
+    print("unreadable:", error)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_what_must_not_be_read_is_a_problem() -> None:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        shop = Path(folder)
+        shop.chmod(0o755)
+        nodes(shop, 1, 2)
+        nodes(shop / "sub", 3)
+        (shop / "n1.yaml").chmod(0o600)
+        (shop / "sub").chmod(0o700)
+
+        def said() -> list[str]:
+            done = subprocess.run(
+                [sys.executable, "-c", AS_NOBODY, folder],
+                user=65534,
+                capture_output=True,
+                text=True,
+                cwd=Path(__file__).parents[3],
+                check=True,
+            )
+            return done.stdout.splitlines()
+
+        assert said() == [
+            "n1.yaml:1:1: cannot be read: Permission denied",
+            "sub:1:1: cannot be read: Permission denied",
+        ]
+        shop.chmod(0o700)
+        assert said() == ["unreadable: it cannot be read: Permission denied"]

@@ -3,6 +3,8 @@
 import asyncio
 import itertools
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -12,7 +14,7 @@ import pytest
 import yaml
 
 from reconciler.core.access import Actor
-from reconciler.watch import Unwatchable, Watching, named
+from reconciler.watch import Unwatchable, Watching, named, plain
 from reconciler.watch.pacing import FIRST_PAUSE, LONGEST, RESCAN
 from tests.reconciler.control import within
 from tests.reconciler.watch.trees import commit, git, node, nodes, repository
@@ -313,6 +315,7 @@ def test_without_directories_there_is_nothing_to_do(world: World) -> None:
         (("link/deep", "a"), "one is inside the other"),
         (("a b",), "is known by its last name"),
         (("/",), "is known by its last name"),
+        (("a", ""), "needs a directory"),
     ],
 )
 def test_directories_that_cannot_be_watched_together(
@@ -323,6 +326,51 @@ def test_directories_that_cannot_be_watched_together(
     (tmp_path / "link").symlink_to("a")
     with pytest.raises(Unwatchable, match=said):
         named(paths)
+
+
+def test_the_program_says_it_and_ends(tmp_path: Path) -> None:
+    state = [f"--state={tmp_path}/r", f"--images={tmp_path}/i", f"--agent-token-file={tmp_path}/t"]
+    ports = ["--listen=127.0.0.1:0", "--health-listen=127.0.0.1:0"]
+    program = "from reconciler.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *state, *ports, "--watch=/x/shop", "--watch=/y/shop"],
+        capture_output=True,
+        text=True,
+        timeout=SOON,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "iaas-reconciler: --watch /x/shop and --watch /y/shop would both be called dir:shop;"
+        " rename one, or watch a symbolic link to it\n"
+    )
+
+
+def test_a_look_that_takes_long_does_not_delay_the_end(
+    world: World, shop: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    nodes(shop, 1)
+    begun, ended = threading.Event(), threading.Event()
+    read = plain.read
+
+    def slow(path: str, stopping: Callable[[], bool]) -> object:
+        begun.set()
+        ended.wait(SOON)
+        return read(path, stopping)
+
+    monkeypatch.setattr(plain, "read", slow)
+    scene = Scene(world, shop)
+
+    async def life() -> None:
+        await asyncio.to_thread(begun.wait, SOON)
+
+    assert scene.play(life) < 1.0
+    ended.set()
+    for thread in threading.enumerate():
+        if thread.name == "watch":
+            thread.join(SOON)
+    assert scene.objects == set()
+    assert not caplog.records
 
 
 def test_names_of_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
