@@ -218,9 +218,10 @@ class Lab:
         )
 
     def secrets(self) -> list[str]:
-        return [
-            path.read_text().strip() for path in (self.token, self.agent_token) if path.exists()
-        ]
+        """The tokens of all roles, the admin's and the agents' first."""
+        others = sorted(self.token.parent.glob("*.token"))
+        paths = (self.token, self.agent_token, *others)
+        return [path.read_text().strip() for path in paths if path.exists()]
 
     def stop(self) -> None:
         """Ends both programs as an operator does; each must end well and in time."""

@@ -16,6 +16,8 @@ PATHS = (
     "/iaas/machines",
     "/iaas/machines/web1",
     "/iaas/events",
+    "/iaas/audit",
+    "/iaas/sources",
     "/iaas/nowhere",
 )
 
@@ -34,18 +36,19 @@ def ask(port: int, path: str, token: str = "") -> tuple[int, str]:
 
 def test_no_answer_holds_a_token(cluster: Cluster) -> None:
     lab = cluster.lab
-    admin, agent = lab.secrets()
+    admin, agent, operator, viewer = lab.secrets()
     answers = [
         ask(port, path, token)
         for port in (lab.api_port, lab.agent_port)
         for path in PATHS
-        for token in (admin, agent, "")
+        for token in (admin, agent, operator, viewer, "")
     ]
     assert {status for status, _ in answers} >= {200, 401, 403, 404}
     texts = [text for _, text in answers]
     texts += [lab.ctl("get", "all", "-o", "json").out, lab.ctl("describe", "node", "n1").out]
     texts += [lab.ctl("events", "-o", "json").out]
-    assert not [text for text in texts for secret in (admin, agent) if secret in text]
+    texts += [lab.ctl("audit", "-o", "json").out]
+    assert not [text for text in texts for secret in lab.secrets() if secret in text]
 
 
 def test_no_engine_is_told_a_token(cluster: Cluster) -> None:
@@ -62,4 +65,5 @@ def test_files_with_secrets_are_for_their_owner_alone(cluster: Cluster) -> None:
     ]
     print([str(path.relative_to(lab.dir)) for path in holders])
     assert {lab.token, lab.agent_token} <= set(holders)
+    assert len({path.read_text() for path in holders if path.name.endswith("token")}) == 4
     assert [path for path in holders if path.stat().st_mode & 0o077] == []
