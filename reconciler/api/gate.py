@@ -17,10 +17,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from functools import partial
 from typing import Any
 
+from reconciler.api.lines import LOOPBACK, Line, owner_of
 from reconciler.api.plain import refusal
 from reconciler.api.stream import Limits, Stream
 
@@ -29,31 +29,12 @@ ACCEPTS = 64
 """Connections taken at a time, before others have their turn."""
 NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 PAUSE = 0.05
-LOOPBACK = "loopback"
 TOO_SLOW = refusal(408, "the request did not arrive in time")
 PLAIN_HTTP = refusal(400, "this port speaks https, and you speak http")
 HANDSHAKE = b"\x16\x03"
 NO_TLS = refusal(400, "this port speaks http, and you speak https")
 
 Peer = tuple[Any, ...]
-
-
-class Line(dict[Stream, None]):
-    """Connections that wait for one thing, each for `seconds`: in the order of their deadlines."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self._seconds = seconds
-
-    def join(self, stream: Stream) -> None:
-        """At the end, also for one that is in it."""
-        self.pop(stream, None)
-        self[stream] = None
-        stream.deadline = time.monotonic() + self._seconds
-
-    @property
-    def first(self) -> Stream | None:
-        return next(iter(self), None)
 
 
 class Gate:
@@ -272,17 +253,6 @@ class Gate:
     def _wake(self, stream: Stream) -> None:
         if stream in self._watched:  # else it was dropped after the selector had named it
             self._advance(stream)
-
-
-@lru_cache(maxsize=1024)
-def owner_of(host: str) -> str:
-    """Whom a connection counts for: an IPv4 address, a network of IPv6 (/64), or LOOPBACK."""
-    found: IPv4Address | IPv6Address = ip_address(host.partition("%")[0])
-    if isinstance(found, IPv6Address):
-        found = found.ipv4_mapped or found
-    if found.is_loopback:
-        return LOOPBACK
-    return str(found) if found.version == 4 else found.exploded[:19]
 
 
 def url(scheme: str, address: Peer) -> str:

@@ -16,8 +16,8 @@ import pytest
 
 from reconciler.api import Server
 from reconciler.api.deps import Slots
-from reconciler.api.gate import LOOPBACK, owner_of
 from reconciler.api.health import HealthServer
+from reconciler.api.lines import LOOPBACK, owner_of
 from reconciler.api.stream import Limits
 from tests.reconciler.world import ADMIN, World
 
