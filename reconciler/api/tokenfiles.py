@@ -55,8 +55,9 @@ class TokenFile:
             token, trouble = "", f"there is no {self.path} any more; it is made at the next start"
         except TokenError as error:
             token, trouble = "", str(error)
-        # A change within the same tick of the file system's clock would not be seen: look again.
-        settled = bool(state) and now - state[-1] / 1e9 > SETTLED
+        # A change within the same tick of the file system's clock would not be seen, and what went
+        # wrong may have been for want of descriptors: look again.
+        settled = bool(token and state) and now - state[-1] / 1e9 > SETTLED
         return _Read(state, settled, token, trouble)
 
 

@@ -117,6 +117,23 @@ def test_a_broken_file_lets_nobody_in_and_is_complained_of_once(
     assert tokens.role(f"Bearer {token}")[0] is Role.ADMIN
 
 
+def test_trouble_that_passes_lets_nobody_in_for_that_time_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as want of descriptors, of which the file tells nothing."""
+    path = tmp_path / "token"
+    file = TokenFile(path, lambda: path.stat().st_ctime + 10)
+    _replace(path, "d" * 43)
+
+    def fail(_: Path) -> str:
+        raise TokenError("cannot read it: Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tokenfiles, "read_token", fail)
+        assert file() == ""
+    assert file() == "d" * 43
+
+
 @pytest.mark.parametrize("name", NAMES.values())
 def test_a_file_that_others_can_read_is_refused_at_start(tmp_path: Path, name: str) -> None:
     token_files(tmp_path)
