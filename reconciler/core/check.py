@@ -10,7 +10,7 @@ from typing import TypeVar
 from manifests.kinds.machine import PowerState
 from reconciler.core.model import Placed, Snapshot, Stage
 from reconciler.core.plan import Forget, Operation, Place, Plan, Release, Retire, Update
-from reconciler.core.scheduling.room import PortKey
+from reconciler.core.scheduling.taken import PortKey
 
 
 def check(snapshot: Snapshot, plan: Plan) -> tuple[str, ...]:

@@ -1,10 +1,11 @@
 """Why a submission cannot be: objects of another owner, images that do not fit, two nodes at one
-address. Each finding names the object and what to do."""
+address, ports that others have. Each finding names the object and what to do."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from manifests.checks import unfit
+from reconciler.core.claims import refusals
 from reconciler.core.model import Key, Object, Snapshot
 
 
@@ -85,6 +86,14 @@ def addresses(before: Snapshot, result: Snapshot, touched: set[Key]) -> Iterator
                 f"node {node.name!r} has machines at {old.node.address}; a host at another address"
                 " is another node: declare it under a name of its own",
             )
+
+
+def ports(before: Snapshot, result: Snapshot, touched: set[Key]) -> Iterator[Conflict]:
+    """Machines that ask for a port that is not to be had."""
+    for found in refusals(before, result, touched):
+        kind, name = found.machine.key
+        message = f"machine {name!r}: {found.message}"
+        yield Conflict(kind=kind, name=name, message=message, owner=found.owner)
 
 
 def _node_conflict(node: Object, message: str) -> Conflict:

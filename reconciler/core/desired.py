@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from manifests.kinds import Manifest
 from manifests.scalars import Uid
-from reconciler.core.conflicts import Conflict, addresses, images_wanting, owned
+from reconciler.core.conflicts import Conflict, addresses, images_wanting, owned, ports
 from reconciler.core.model import Key, Object, Snapshot
 
 
@@ -141,5 +141,10 @@ def _deletions(objects: Iterable[Object], source: str) -> list[Change]:
 def _checked(snapshot: Snapshot, changes: list[Change], conflicts: list[Conflict]) -> Merge:
     result = apply_changes(snapshot, changes)
     touched = {change.key for change in changes}
-    found = (*conflicts, *images_wanting(result, touched), *addresses(snapshot, result, touched))
+    found = (
+        *conflicts,
+        *images_wanting(result, touched),
+        *addresses(snapshot, result, touched),
+        *ports(snapshot, result, touched),
+    )
     return Merge(tuple(changes), found)

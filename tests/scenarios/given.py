@@ -9,7 +9,8 @@
     gone: {web@1: n1}      confirmed gone
 
 A node besides its spec: `state`, `error`, `silent` (never reported), `generation` of its report (1),
-`engines` (by type what is wrong with it, "" nothing), `shows` (`[web@1, web@1 failed]`).
+`engines` (by type what is wrong with it, "" nothing), `shows` (`[web@1, web@1 failed]`), `listens`
+(`{80/tcp: nginx}`), `foreign` (containers and their ports, `{blog: [80/tcp]}`).
 A placement was last changed in generation `since` (1).
 """
 
@@ -20,8 +21,8 @@ from typing import Any
 from manifests.codec import dump, load
 from manifests.kinds import KINDS, Manifest
 from manifests.kinds.image import MachineType
-from manifests.scalars import Cpus, Memory, Name, Uid
-from manifests.wire import DriverReport, MachineReport, Phase, Report
+from manifests.scalars import Cpus, Memory, Name, Protocol, Uid
+from manifests.wire import DriverReport, Foreign, Listener, MachineReport, Phase, Report
 from reconciler.core.model import (
     Fetch,
     FetchState,
@@ -159,6 +160,11 @@ def sighting(name: str, more: Data, placements: list[Placed]) -> Seen | None:
             for type_, trouble in (more.pop("engines", ENGINES) or {}).items()
         ),
         machines=tuple(shown(text) for text in shows),
+        listeners=tuple(listener(*item) for item in more.pop("listens", {}).items()),
+        foreign=tuple(
+            Foreign(type=MachineType.DOCKER, name=name, ports=tuple(ports))
+            for name, ports in more.pop("foreign", {}).items()
+        ),
     )
     return Seen(state, report, more.pop("error", ""))
 
@@ -166,4 +172,10 @@ def sighting(name: str, more: Data, placements: list[Placed]) -> Seen | None:
 def shown(text: str) -> MachineReport:
     instance, _, phase = text.partition(" ")
     uid_, epoch = parts(instance)
-    return MachineReport(uid=uid_, epoch=epoch, phase=Phase(phase or "running"))
+    name = f"iaas-{instance.partition('@')[0]}"
+    return MachineReport(uid=uid_, epoch=epoch, phase=Phase(phase or "running"), instance=name)
+
+
+def listener(port: str, process: str) -> Listener:
+    number, _, protocol = port.partition("/")
+    return Listener(protocol=Protocol(protocol), port=int(number), process=process)

@@ -55,7 +55,9 @@ class Draft:
 def demand_of(snapshot: Snapshot, machine: Object) -> Demand | None:
     """What the machine asks for; None while its image does not exist."""
     image = snapshot.get("Image", machine.machine.image)
-    return Demand.of(machine.machine, machine_type(machine, image)) if image else None
+    if image is None:
+        return None
+    return Demand.of(machine.machine, machine_type(machine, image), machine.name)
 
 
 def changes_of(snapshot: Snapshot, machine: Object, placed: Placed) -> tuple[FieldChange, ...]:

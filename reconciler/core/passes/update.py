@@ -23,7 +23,7 @@ def _update(draft: Draft, placed: Placed, machine: Object) -> None:
     if image is None or strongest(changes) is Effect.REPLACE:
         return
     room = draft.rooms[placed.node].without(Demand.of(placed.spec, placed.wire.type))
-    demand = Demand.of(machine.machine, placed.wire.type)
+    demand = Demand.of(machine.machine, placed.wire.type, machine.name)
     fields = ", ".join(change.field for change in changes) or "name of the image"
     if not shrinks(placed, demand) and (reasons := verdict(demand, room)):
         draft.wait(machine, f"cannot change {fields}: {placed.node} {', '.join(reasons)}")

@@ -48,10 +48,12 @@ def _shortages(demand: Demand, room: Room) -> Iterator[str]:
 
 
 def port(demand: Demand, room: Room) -> str:
+    itself = f"machine {demand.name} on "  # that it is still on another node of this host
     return "; ".join(
         f"port {wanted.node}/{wanted.protocol} is taken by {owner}"
         for wanted in demand.ports
         if (owner := room.ports.get((wanted.protocol, wanted.node)))
+        and not owner.startswith(itself)
     )
 
 

@@ -5,25 +5,32 @@ from dataclasses import dataclass, field, replace
 
 from manifests.kinds.image import MachineType
 from manifests.kinds.machine import MachineSpec
-from manifests.scalars import Cpus, Memory, Port, Protocol
+from manifests.scalars import Cpus, Memory, Port
 from reconciler.core.model import UNSEEN, NodeState, Object, Placed, Snapshot
-
-PortKey = tuple[Protocol, int]
+from reconciler.core.scheduling.taken import PortKey, reserved, strangers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """What one machine asks of a node."""
+    """What one machine, of that name, asks of a node."""
 
     type: MachineType
     memory: Memory
     cpus: Cpus
     ports: tuple[Port, ...] = ()
     pin: str | None = None
+    name: str = ""
 
     @classmethod
-    def of(cls, spec: MachineSpec, type_: MachineType) -> "Demand":
-        return cls(type=type_, memory=spec.memory, cpus=spec.cpus, ports=spec.ports, pin=spec.node)
+    def of(cls, spec: MachineSpec, type_: MachineType, name: str = "") -> "Demand":
+        return cls(
+            type=type_,
+            memory=spec.memory,
+            cpus=spec.cpus,
+            ports=spec.ports,
+            pin=spec.node,
+            name=name,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +100,8 @@ def _room(snapshot: Snapshot, node: Object, placements: list[Placed]) -> Room:
         memory=capacity.memory or (report.memory if report else 0),
         cpus_used=sum(placed.wire.cpus for placed in placements),
         memory_used=sum(placed.wire.memory for placed in placements),
-        ports=_reserved(node)
+        ports={key: holder.told for key, holder in strangers(snapshot, node.name).items()}
+        | reserved(node)
         | {
             (port.protocol, port.node): f"machine {placed.wire.name}"
             for placed in placements
@@ -101,9 +109,3 @@ def _room(snapshot: Snapshot, node: Object, placements: list[Placed]) -> Room:
         },
         machines=len(placements),
     )
-
-
-def _reserved(node: Object) -> dict[PortKey, str]:
-    """Ports that no machine may take from the node, whatever listens there at the moment."""
-    agent = int(node.node.address.rpartition(":")[2])
-    return {(Protocol.TCP, 22): "the node's ssh", (Protocol.TCP, agent): "the node's agent"}
