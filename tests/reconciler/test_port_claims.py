@@ -48,9 +48,7 @@ def test_of_sixteen_at_once_exactly_one_gets_the_port(filed: World, pin: dict[st
         while not done.wait(0.001):
             snapshot = filed.cluster.snapshot()
             try:
-                filed.store.commit(
-                    reconcile(snapshot), revision=snapshot.revision, term=filed.term
-                )
+                filed.store.commit(reconcile(snapshot), revision=snapshot.revision, term=filed.term)
             except Stale:
                 continue
 
