@@ -13,13 +13,15 @@ AGAIN = 5.0
 
 STRANGERS = "strangers"
 """Noted instead of a handle: something changed that is not ours."""
-PAUSE = 1.0
-"""Seconds between two looks at strangers, who may come and go as they like."""
+SOON, LATER = 1.0, 10.0
+"""Seconds from such a change to the looks at strangers, who may come and go as often as they like:
+an engine tells of an end before it frees the ports, at times long before."""
 
 
 class Looking:
     def __init__(self, types: Iterable[MachineType]) -> None:
-        self._strangers_at: dict[MachineType, float] = {}
+        self._strangers: dict[MachineType, tuple[float, ...]] = {}
+        """When strangers are looked at next."""
         self._due: dict[MachineType, float | None] = dict.fromkeys(types, 0.0)
         self._noted: set[tuple[MachineType, str]] = set()
 
@@ -45,13 +47,21 @@ class Looking:
             self._due[type_] = None
             looks.append(Look(type=type_))
         for type_, handle in sorted(self._noted):
-            if handle == STRANGERS and now < self._strangers_at.get(type_, now):
-                wakes.append(self._strangers_at[type_])
+            if handle == STRANGERS:
+                self._noted.discard((type_, handle))
+                soon = min(self._strangers.get(type_, (now + SOON,))[0], now + SOON)
+                self._strangers[type_] = (soon, now + LATER)
             elif handle not in touched:
                 self._noted.discard((type_, handle))
                 looks.append(Look(type=type_, handle=handle))
-                if handle == STRANGERS:
-                    self._strangers_at[type_] = now + PAUSE
+        for type_, (due, *later) in list(self._strangers.items()):
+            if due > now:
+                wakes.append(due)
+            elif STRANGERS not in touched:
+                looks.append(Look(type=type_, handle=STRANGERS))
+                self._strangers[type_] = tuple(later)
+                wakes += later
+        self._strangers = {type_: dues for type_, dues in self._strangers.items() if dues}
         return looks, wakes
 
     def again(self, type_: MachineType, due: float) -> None:

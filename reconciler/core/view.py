@@ -99,8 +99,14 @@ class _Viewer:
                 for driver in (report.drivers if report else ())
             ],
             "publisher": item.node.publisher,
-            "foreign": [dump(found) for found in (report.foreign if report else ())],
-            "listeners": [dump(found) for found in (report.listeners if report else ())],
+            "foreign": [
+                {"type": found.type, "name": found.name, "ports": list(found.ports)}
+                for found in (report.foreign if report else ())
+            ],
+            "listeners": [
+                {"protocol": found.protocol, "port": found.port, "process": found.process}
+                for found in (report.listeners if report else ())
+            ],
             "version": report.version if report else "",
         }
 

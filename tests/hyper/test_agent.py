@@ -6,7 +6,7 @@ import pytest
 
 from hyper.agent import DESERTED
 from hyper.core.admission import Refusal
-from hyper.core.looking import PAUSE, STRANGERS
+from hyper.core.looking import LATER, SOON, STRANGERS
 from hyper.core.shelf import KEPT
 from hyper.core.steps import Create, Look
 from manifests.kinds.image import MachineType
@@ -228,14 +228,17 @@ def test_what_is_foreign_is_told_and_left_alone(running: Node) -> None:
     assert running.mutations == mutations
 
 
-def test_what_strangers_publish_is_told_at_most_once_a_second(running: Node) -> None:
+def test_what_strangers_publish_is_told_soon_and_once_more_later(running: Node) -> None:
+    """Not at every event: they come and go as often as they like."""
+    look = Look(type=DOCKER, handle=STRANGERS)
     running.engine.add_foreign("postgres", "5432/tcp")
-    assert running.settle() == [Look(type=DOCKER, handle=STRANGERS)]
-    assert [item.ports for item in running.report.foreign] == [("5432/tcp",)]
-    running.engine.add_foreign("blog", "80/tcp")
     assert running.settle() == []
-    running.later(PAUSE)
-    assert [item.name for item in running.report.foreign] == ["blog", "postgres"]
+    running.engine.add_foreign("blog", "80/tcp")
+    assert running.later(SOON) == [look]
+    assert [item.ports for item in running.report.foreign] == [("80/tcp",), ("5432/tcp",)]
+    assert running.later(SOON) == []
+    assert running.later(LATER) == [look]
+    assert running.later(LATER) == []
 
 
 def test_only_the_programs_of_the_node_are_told_as_listeners(running: Node) -> None:
