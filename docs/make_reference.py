@@ -1,4 +1,4 @@
-"""Writes docs/reference.md from the schemas and the command line: `make docs`.
+"""Writes docs/reference.md from the schemas, the routes and the command line: `make docs`.
 
 Here: turning what the code already says into Markdown. Nothing is explained here that the code does
 not say itself.
@@ -15,6 +15,11 @@ from iaasctl.main import cli
 from manifests.change import EFFECTS
 from manifests.codec import camel
 from manifests.kinds import KINDS, schema_for
+from reconciler.api.app import ROUTES
+from reconciler.api.openapi import ALWAYS, WITH_BODY, WITH_JSON, WITH_TOKEN
+from reconciler.api.route import operations
+from reconciler.core.fields import FIELDS
+from reconciler.core.query import QUERY
 
 TARGET = Path(__file__).with_name("reference.md")
 HEAD = """# Reference
@@ -29,7 +34,7 @@ fields are errors. `iaasctl schema KIND` prints the JSON Schema for your editor.
 
 
 def reference() -> str:
-    return "\n".join([HEAD, *kinds(), *effects(), *commands()]) + "\n"
+    return "\n".join([HEAD, *kinds(), *effects(), *routes(), *shown(), *commands()]) + "\n"
 
 
 def kinds() -> Iterator[str]:
@@ -67,6 +72,49 @@ def effects() -> Iterator[str]:
         cells = (f"{effect}: {why}" for effect, why in (docker[name], libvirt[name]))
         yield f"| `{camel(name)}` | {' | '.join(cells)} |"
     yield ""
+
+
+REST = """## REST
+
+A route takes `Authorization: Bearer TOKEN` of the role named or of one above it (viewer, operator,
+admin). The whole description, OpenAPI 3.1, is at `/openapi.json`. Besides the answers named, any
+request can fail with {errors}, and one with a body with {bodies}.
+Every error is one JSON object: `error` (a code), `message`, `field`, `hint`, `conflicts`, `faults`.
+
+| route | role | what it does | parameters | answers |
+|---|---|---|---|---|"""
+
+
+def routes() -> Iterator[str]:
+    yield REST.format(
+        errors=", ".join(map(str, sorted([*ALWAYS, *WITH_TOKEN]))),
+        bodies=", ".join(map(str, sorted([*WITH_BODY, *WITH_JSON]))),
+    )
+    for operation in operations(ROUTES):
+        about, route = operation.about, operation.route
+        taken = [item.name for item in about.parameters if item.place != "path"]
+        if QUERY in taken:  # and one for each field, which are listed below
+            taken = ["FIELD=VALUE", QUERY, *(name for name in taken if name[0].isupper())]
+        answers = ", ".join(map(str, sorted([*about.answers, *about.errors])))
+        role = f"{operation.least}, agent" if route.agent else operation.least
+        yield (
+            f"| `{route.method} {operation.path}` | {role} | {about.summary}"
+            f" | {', '.join(taken)} | {answers} |"
+        )
+    yield ""
+
+
+def shown() -> Iterator[str]:
+    """What objects have, so what lists can be asked for."""
+    for kind in KINDS.values():
+        yield f"### What the API shows of {kind.plural}\n\n| field | meaning |\n|---|---|"
+        for name, schema in FIELDS[kind.name].items():
+            doc = schema.get("description", "as in its manifest" if name == "spec" else "")
+            choices = [f"`{choice}`" for choice in schema.get("enum", ()) if choice]
+            parts = [f"`{name}.{part}`" for part in schema.get("properties", ()) if name != "spec"]
+            more = ", ".join(choices or parts)
+            yield f"| `{name}` | {': '.join(filter(None, (doc, more)))} |"
+        yield ""
 
 
 def commands() -> Iterator[str]:

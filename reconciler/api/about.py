@@ -130,7 +130,7 @@ def deleting(kind: Kind) -> About:
     going = Content("it goes as soon as it can", ref(kind.name), headers=("ETag",))
     return About(
         name=f"delete{kind.name}",
-        summary=f"Delete {_a(kind)} that nobody uses.",
+        summary=f"Delete {_a(kind)}{'' if kind.name == 'Machine' else ' that no machine uses'}.",
         parameters=(NAME, IF_MATCH, WAIT),
         answers={202: going, 204: GONE},
         errors=(404, 409, 412, 507),

@@ -51,7 +51,7 @@ def errors_of(operation: Operation) -> tuple[int, ...]:
     """The statuses with which it can fail."""
     about = operation.about
     found = {*ALWAYS, *about.errors}
-    if operation.route.least is not Role.ANYBODY:
+    if operation.least is not Role.ANYBODY:
         found |= set(WITH_TOKEN)
     if about.body is not None:
         found |= {*WITH_BODY, *(WITH_JSON if about.body.schema else ())}
@@ -59,7 +59,7 @@ def errors_of(operation: Operation) -> tuple[int, ...]:
 
 
 def _operation(operation: Operation) -> Json:
-    about, least = operation.about, operation.route.least
+    about, least = operation.about, operation.least
     found: Json = {
         "operationId": about.name,
         "summary": about.summary,

@@ -6,13 +6,13 @@ here. Not here: the routes (`app.ROUTES`), and what is said of each (`about`).
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from manifests.kinds import KINDS, Kind
 from reconciler.api.deps import Deps
 from reconciler.api.http import Answer, Request
-from reconciler.api.roles import Role
+from reconciler.api.roles import MAY_CHANGE, Role
 
 Schema = Mapping[str, Any]
 Handler = Callable[[Deps, Request], Answer]
@@ -71,11 +71,13 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A route for one kind of object, or for none. `path` is like `/iaas/machines/{name}`."""
+    """A route for one kind of object, or for none. `path` is like `/iaas/machines/{name}`; `least`
+    is the role that it takes for this kind."""
 
     path: str
     route: Route
-    about: About = field(repr=False)
+    about: About
+    least: Role
 
 
 VARIABLE = re.compile("<([a-z0-9]+)(?::[a-z]+)?>")
@@ -89,7 +91,13 @@ def operations(routes: tuple[Route, ...]) -> Iterator[Operation]:
             path = route.path.replace(PLURAL, kind.plural if kind else "")
             path = path.replace("<plural:machines>", "machines")
             about = route.about if isinstance(route.about, About) else route.about(_known(kind))
-            yield Operation(VARIABLE.sub(r"{\1}", path), route, about)
+            yield Operation(VARIABLE.sub(r"{\1}", path), route, about, _least(route, kind))
+
+
+def _least(route: Route, kind: Kind | None) -> Role:
+    if kind is None or route.method == "GET" or kind.name in MAY_CHANGE[route.least]:
+        return route.least
+    return Role.ADMIN
 
 
 def _known(kind: Kind | None) -> Kind:

@@ -20,7 +20,7 @@ from reconciler.api.schemas import SCHEMAS
 from reconciler.core.explain import Action, PlanLine
 from reconciler.core.sources import Source, State
 from tests.reconciler.looping import looping
-from tests.reconciler.world import BYTES, SHA256, World, image, machine
+from tests.reconciler.world import BYTES, SHA256, VIEWER, World, image, machine
 
 DOCUMENT = openapi.document(ROUTES)
 OPERATIONS = {operation.about.name: operation for operation in operations(ROUTES)}
@@ -142,6 +142,7 @@ def test_real_answers_of_every_route_are_as_described(world: World, tmp_path: Pa
             scene(client)
         world.sources.put(WAITING)
         watched(client)
+        masked(client)
         world.store.database._failure = "disk I/O error"
         client.ask("health", 503)
     described = {(name, code) for name, item in OPERATIONS.items() for code in item.about.answers}
@@ -227,6 +228,20 @@ def watched(client: Client) -> None:
     client.ask("approveSource", 202, "dir:shop/approve", json={"digest": "d1"})
     client.ask("listAudit", 200)
     client.ask("listAudit", 400, "?limit=x")
+
+
+def masked(client: Client) -> None:
+    """What viewers see of secrets has the same form."""
+    env = {"image": "app", "env": {"A": "b"}, "command": ["serve"], "name": "secret"}
+    url = {"name": "far", "format": "raw", "sha256": SHA256, "url": "https://h.example/i?sig=x"}
+    client.ask("createImage", 201, json={"name": "app", "registry": f"nginx@sha256:{SHA256}"})
+    client.ask("createImage", 201, json=url)
+    client.ask("createMachine", 201, json=env)
+    client.client.headers["Authorization"] = f"Bearer {VIEWER}"
+    for kind, name in (("Machine", "secret"), ("Image", "far")):
+        assert "***" in client.ask(f"get{kind}", 200, name).text
+        assert "***" in client.ask(f"list{kind}s", 200).text
+    client.ask("deleteMachine", 403, "secret")
 
 
 def slow_goings(client: Client) -> None:
