@@ -14,6 +14,8 @@ from manifests.codec import CodecError, Json, decoder, hints, json_fields
 from manifests.problem import Fault, Path
 
 LONGEST = 200
+MOST = 4096
+"""Items that are looked at; the schema refuses far fewer, and in so many nobody looks for mistakes."""
 
 
 def spec_of(cls: type, data: Json, path: Path, faults: list[Fault]) -> Any | None:
@@ -45,6 +47,8 @@ def _value(hint: Any, data: Json, path: Path, faults: list[Fault]) -> Any:
 
 
 def _items(hint: Any, data: Json, path: Path, faults: list[Fault]) -> Any:
+    if len(data) > MOST:
+        return MISSING
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if isinstance(data, list) and origin is tuple:
         items = [_value(args[0], item, (*path, at), faults) for at, item in enumerate(data)]

@@ -165,6 +165,25 @@ def _unique(
         yield ValidationError("has an item twice")
 
 
+def _unless_too_many(keyword: str, bound: str) -> Any:
+    """The keyword's check, left out where there are too many: that is said, and no more is read."""
+    check = Draft202012Validator.VALIDATORS[keyword]
+
+    def bounded(validator: Validator, value: Any, instance: Json, schema: dict[str, Any]) -> Any:
+        sized = isinstance(instance, dict | list)
+        if not (sized and len(instance) > schema.get(bound, len(instance))):
+            yield from check(validator, value, instance, schema) or ()
+
+    return bounded
+
+
 _STRICT: Any = extend(  # type: ignore[no-untyped-call]
-    Draft202012Validator, {"pattern": _pattern, "uniqueItems": _unique}
+    Draft202012Validator,
+    {
+        "pattern": _pattern,
+        "uniqueItems": _unique,
+        "items": _unless_too_many("items", "maxItems"),
+        "propertyNames": _unless_too_many("propertyNames", "maxProperties"),
+        "additionalProperties": _unless_too_many("additionalProperties", "maxProperties"),
+    },
 )

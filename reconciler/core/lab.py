@@ -10,6 +10,7 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from functools import cache
+from itertools import islice
 from typing import Any
 
 from manifests.codec import Json, hints, json_fields
@@ -22,6 +23,10 @@ from reconciler.core.fields import FIELDS, Schema
 RENAMED = {"memory": "mem", "address": "addr"}
 MADE_UP = ("Machine",)
 """Kinds whose objects get a name where none is given."""
+MOST_FAULTS = 100
+"""Nobody reads more, and finding what was meant by a wrong name takes a while."""
+LONGEST_FIELD = 100
+"""Characters of an unknown one that are said again."""
 TYPES = {str(format_): str(type_) for type_, formats in FORMATS.items() for format_ in formats}
 
 
@@ -45,8 +50,8 @@ def document_from(kind: str, data: Mapping[str, Json]) -> tuple[dict[str, Any], 
         "metadata": {},
         "spec": _typed(kind, data),
     }
-    faults = tuple(_move(document, data, fields_of(kind), (), kind))
-    return document, faults
+    faults = islice(_move(document, data, fields_of(kind), (), kind), MOST_FAULTS)
+    return document, tuple(faults)
 
 
 def in_lab_words(kind: str, faults: Iterable[Fault]) -> tuple[Fault, ...]:
@@ -143,6 +148,7 @@ def _move(
 def _unknown(name: str, fields: Mapping[str, Field], at: Path, kind: str) -> Fault:
     if not at and name in FIELDS[kind]:
         return Fault((name,), "is read-only", f"remove {name}", key=True)
+    name = name[:LONGEST_FIELD]
     meant = RENAMED.get(name)
     hint = f"did you mean '{meant}'?" if meant in fields else did_you_mean(name, fields)
     return Fault(

@@ -264,6 +264,28 @@ def test_bodies_have_a_limit(world: World, plural: str) -> None:
     refused(world, 413, "POST", f"/iaas/{plural}", **environ)
 
 
+LARGE: dict[str, dict[str, Any]] = {
+    "many unknown fields": {f"f{number}": 1 for number in range(60_000)},
+    "many alike": {f"mem{number}": 1 for number in range(50_000)},
+    "a long name": {"image": "disk", "name": "a" * 1_000_000},
+    "a long field": {"image": "disk", "a" * 1_000_000: 1},
+    "many ports": {"image": "disk", "ports": ["8080:80"] * 80_000},
+    "many labels": {"image": "disk", "labels": {f"l{number}": "" for number in range(60_000)}},
+    "much environment": {"image": "disk", "env": {f"E{number}": 1 for number in range(50_000)}},
+    "a long command": {"image": "disk", "command": [1] * 300_000},
+    "a large number": {"image": "disk", "mem": 10**4000},
+    "nested": {"image": "disk", "labels": {"a": [[[[[[[[[[]]]]]]]]]] * 20_000}},
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_large_body_of_nonsense_is_refused_at_once(lab: World, name: str) -> None:
+    """89 of reliability.md: nobody burns a second of ours with one request."""
+    found = refused(lab, 422, "POST", "/iaas/machines", json.dumps(LARGE[name]).encode())
+    assert 1 <= len(found["faults"]) <= 100
+    assert len(json.dumps(found)) < 100_000
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b'{"a":1,"a":2}', b'{"mem":NaN}', b"\xff"])
 def test_bodies_are_taken_strictly(world: World, body: bytes) -> None:
     refused(world, 400, "POST", "/iaas/machines", body)
