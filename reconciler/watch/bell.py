@@ -38,18 +38,23 @@ CHANGES: list[type[FileSystemEvent]] = [
     FileModifiedEvent,
     FileMovedEvent,
 ]
+CONTENT = (FileClosedEvent, FileModifiedEvent)
 PATIENCE = 1.0
 
 Directory = tuple[str, bool]
 """(path, with all below it)."""
 
 
+Matters = Callable[[str, bool], bool]
+"""(path, only what is in that file has changed) -> whether that is a reason to look."""
+
+
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Directories to watch, the most important first, and which paths in them matter."""
+    """Directories to watch, the most important first, and which changes in them matter."""
 
     directories: Sequence[Directory]
-    matters: Callable[[str], bool]
+    matters: Matters
 
 
 class Bell:
@@ -120,10 +125,11 @@ class Bell:
 class _Handler(FileSystemEventHandler):
     def __init__(self, ring: Callable[[], None]) -> None:
         self._ring = ring
-        self.matters: Callable[[str], bool] = lambda path: True
+        self.matters: Matters = lambda path, content: True
 
     def dispatch(self, event: FileSystemEvent) -> None:
-        if any(self.matters(os.fsdecode(path)) for path in _paths(event) if path):
+        content = isinstance(event, CONTENT)
+        if any(self.matters(os.fsdecode(path), content) for path in _paths(event) if path):
             self._ring()
 
 

@@ -99,7 +99,7 @@ class Directory:
     def _read(self) -> Found:
         for _ in range(HANGS):
             place = git.find(self._path)
-            range_ = range_of(self._path, place)
+            range_ = range_of(self._path, place, self._images)
             self._hear(self._bell.hang(range_))
             if range_of(self._path, git.find(self._path)).directories == range_.directories:
                 break
@@ -143,12 +143,12 @@ class Directory:
         return False
 
     def _apply(self, found: Found, approve: bool) -> Again:
-        self._images = {}
+        self._images.clear()  # one dict for ever: the bell listens for what is in it
         documents, problems = load(found)
         if problems:
             self._teller.faulty(found, State.BROKEN, problems)
             return Again.NO
-        self._images = imagefiles.identities(imagefiles.unpinned(documents, self._root))
+        self._images |= imagefiles.identities(imagefiles.unpinned(documents, self._root))
         if imagefiles.being_written(self._images):
             return Again.SOON
         try:

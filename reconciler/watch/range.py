@@ -5,25 +5,30 @@ directories above, where its name may get another directory, or its work tree an
 """
 
 import os
+from collections.abc import Container
 from pathlib import Path
 
+from manifests.files import SUFFIXES
 from reconciler.watch import git
 from reconciler.watch.bell import Directory, Range
 from reconciler.watch.git import Place
 
 
-def range_of(path: str, place: Place | None) -> Range:
-    """`place` is where `path` is in a git work tree, if it is in one."""
+def range_of(path: str, place: Place | None, files: Container[str] = ()) -> Range:
+    """`place` is where `path` is in a git work tree, if it is in one. `files`: which are read besides
+    the manifests; a log that is written in a watched directory all day is none of them."""
     real = os.path.realpath(path)
     ways = _ways(path, real, place)
     above = [(directory, False) for directory in dict.fromkeys(map(_nearest, ways))]
     own: list[Directory] = [(real, True)] if place is None else list(git.signs(place))
 
-    def matters(changed: str) -> bool:
+    def matters(changed: str, content: bool) -> bool:
         if any(way == changed or way.startswith(f"{changed}/") for way in ways):
             return True
         if place is not None:
             return git.is_sign(place, changed)
+        if content and not changed.endswith(SUFFIXES) and changed not in files:
+            return False
         return _below(real, changed)
 
     # The most watches come first: if there are too few, the last one fails, and that is noticed.

@@ -139,6 +139,18 @@ def test_reading_and_the_neighbours_are_silent(tmp_path: Path, listen: Listen) -
     assert listener.silent()
 
 
+def test_of_other_files_only_their_coming_and_going_rings(tmp_path: Path, listen: Listen) -> None:
+    nodes(tmp_path / "shop", 1)
+    (tmp_path / "shop" / "app.log").write_text("")
+    listener = listen(tmp_path / "shop")
+    with (tmp_path / "shop" / "app.log").open("a") as log:
+        for _ in range(20):
+            print("a line", file=log, flush=True)
+    assert listener.silent()
+    (tmp_path / "shop" / "app.log").unlink()
+    assert listener.rings()
+
+
 def test_what_came_into_a_directory_that_came_later(tmp_path: Path, listen: Listen) -> None:
     shop = tmp_path / "shop"
     nodes(shop, 1)

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 import yaml
@@ -69,19 +70,20 @@ class Watched:
         self.world = world
         self.name = name
         self.sources = Sources(world.cluster, lambda: world.now)
-        self.rung = 0
+        self.rung = threading.Event()
         self.directory = Directory(
             name,
             str(path),
             desk=world.desk,
             sources=self.sources,
             clock=lambda: world.now,
-            ring=self._ring,
+            ring=self.rung.set,
             stopping=lambda: False,
         )
 
-    def _ring(self) -> None:
-        self.rung += 1
+    def waits_for_a_ring(self) -> None:
+        """Until the system has told of a change."""
+        assert self.rung.wait(10.0)
 
     def look(self, *, tries: bool = False) -> Again | None:
         """One look; a second one where the first wants to be sure."""
