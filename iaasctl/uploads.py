@@ -88,9 +88,11 @@ def send(
             return
         if at > before:
             pauses = list(PAUSES)
-        elif not pauses:
-            raise trouble or answers.strange("it takes no more bytes")
+        else:
+            trouble = trouble or answers.strange("it takes no more bytes")
         if trouble:
+            if not pauses:
+                raise trouble
             pause = pauses.pop(0)
             progress(f"{trouble.what}; trying again in {pause:g} s", at, found.size)
             time.sleep(pause)

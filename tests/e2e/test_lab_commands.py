@@ -59,6 +59,11 @@ def test_the_lab_from_top_to_bottom(lab: Lab, web: Path, vm_image: Path) -> None
     assert len(shown) == 2
     assert {cells[6] for cells in shown.values()} == {vm[:8], box[:8]}
 
+    # 6.1 a port that is taken
+    taken = lab.ctl("vm", "add", "nginx", "-n", "n1", "-p", f"{vm_port}:80", code=CONFLICT)
+    assert (taken.out, lab.machine(vm)["name"] in taken.err) == ("", True)
+    assert len(lab.get("machines")) == 2
+
     # what is used stays
     for words in (("img", "rm", "nginx"), ("img", "rm", "debian"), ("node", "rm", "n1")):
         assert lab.machine(box)["name"] in lab.ctl(*words, code=CONFLICT).err or "debian" in words

@@ -229,6 +229,15 @@ def test_more_to_come_is_sent(big: Path) -> None:
     assert len(blobs.puts) == 3
 
 
+def test_a_server_that_never_takes_more_is_given_up(big: Path) -> None:
+    blobs = Blobs()
+    blobs.refuse = [b"HTTP/1.1 202 Accepted\r\nUpload-Offset: 0\r\nContent-Length: 0\r\n\r\n"] * 99
+    with listening(blobs) as port, pytest.raises(Failure) as caught:
+        put(client_of(port), big)
+    assert caught.value.why == "it takes no more bytes" or "broke off" in caught.value.fix
+    assert len(blobs.puts) <= 5
+
+
 def test_tries_that_bring_nothing_end_and_say_how_to_go_on(big: Path) -> None:
     blobs = Blobs()
     blobs.refuse = [b""] * 100
