@@ -5,17 +5,17 @@ argument; nothing here blocks but the ledger. `hyper.runner` drives it with thre
 without.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from hyper.core.admission import Refusal, admit, changed_roles, halted_under, roles_of
 from hyper.core.backoff import FRESH, History, failed, forgiven, seen, started
 from hyper.core.converge import Case, Decision, bury, decide, erase
 from hyper.core.looking import AGAIN, ANYWAY, Looking
-from hyper.core.model import Host, Instance, Life, Traits
+from hyper.core.model import Host, Instance, Life, Stock, Traits
 from hyper.core.publishing import Publishing, ports_of, publication
 from hyper.core.saying import programs, say, say_engine, say_unassigned, since, told
-from hyper.core.shelf import Shelf
+from hyper.core.shelf import Shelf, Use, use_of
 from hyper.core.steps import (
     MACHINE_STEPS,
     Create,
@@ -67,8 +67,14 @@ class Turn:
 
 class Agent:
     def __init__(
-        self, *, ledger: Ledger, engines: Mapping[MachineType, Traits], host: Host
+        self,
+        *,
+        ledger: Ledger,
+        engines: Mapping[MachineType, Traits],
+        host: Host,
+        stock: Iterable[Stock] = (),
     ) -> None:
+        """`stock`: images that are here, the least recently used first."""
         self._ledger = ledger
         self._traits = engines
         self._host = host
@@ -79,7 +85,7 @@ class Agent:
         self._busy: dict[object, tuple[Step, Phase]] = {}
         self._erased: set[Tombstone] = set()
         self._heard: float | None = None
-        self._shelf = Shelf()
+        self._shelf = Shelf(stock)
         self._publishing = Publishing()
         self._listeners: tuple[Listener, ...] = ()
         self._served = tuple(type_ for type_ in usable if not engines[type_].native_ports)
@@ -140,6 +146,10 @@ class Agent:
         """Which ports the node's own programs have now."""
         self._listeners = listeners
 
+    def progress(self, sha256: str, done: int) -> None:
+        """So many bytes of an image are here."""
+        self._shelf.progress(sha256, done)
+
     # What goes out.
 
     def tick(self, now: float, wall: float) -> tuple[list[Step], float | None]:
@@ -148,9 +158,9 @@ class Agent:
         `now` is the monotonic clock, `wall` the time of day for people.
         """
         turn = Turn(now)
+        self._discard(turn)
         machines = tuple(self._machines(turn))
         self._publish(turn)
-        self._discard(turn)
         self._look(turn)
         self._tell(machines, wall)
         return turn.steps, min(turn.wakes, default=None)
@@ -250,6 +260,7 @@ class Agent:
             halted=halted,
             image_ready=self._shelf.has(placement),
             image_trouble=self._shelf.trouble(placement),
+            image_makes_room=self._shelf.makes_room(placement),
             live=self._traits[placement.type].live,
             now=now,
         )
@@ -312,15 +323,16 @@ class Agent:
             self._begin(turn, step)
 
     def _discard(self, turn: Turn) -> None:
-        run = self.assignment.run if self.assignment else ()
-        wanted = {(item.uid, item.epoch) for item in run}
-        if any((it.uid, it.epoch) not in wanted for it in self._views.instances()):
-            return  # what those start from is not known, and a VM's disk rests on its image
-        steps, later = self._shelf.discards(run, turn.now)
+        steps, wakes = self._shelf.discards(self._use(), turn.now)
+        turn.wakes += wakes
         for step in steps:
-            if self._views.engines[step.type].known:
-                self._begin(turn, step)
-        turn.wakes += later
+            self._begin(turn, step)
+
+    def _use(self) -> Use:
+        engines = self._views.engines.items()
+        known = [type_ for type_, engine in engines if engine.known]
+        steps = [step for step, _ in self._busy.values()]
+        return use_of(self.assignment, self._views.instances(), steps, known)
 
     def _look(self, turn: Turn) -> None:
         touched = {getattr(step, "handle", None) for step, _ in self._busy.values()}
@@ -340,6 +352,7 @@ class Agent:
             since(machines, self.report, wall),
             foreign,
             programs(self._listeners, self._traits, self.assignment.run if self.assignment else ()),
+            self._shelf.reports(self._use()),
         )
 
     def _drivers(self) -> tuple[DriverReport, ...]:
@@ -358,10 +371,8 @@ class Agent:
         if outcome.down:
             self._views.engines[step.type].lost(outcome.error)
             self._looking.again(step.type, now + AGAIN)
-        if isinstance(step, Prepare):
-            self._shelf.prepared(step, outcome.error, now)
-        elif isinstance(step, Discard):
-            self._shelf.discarded(step, outcome.error, now)
+        if isinstance(step, Prepare | Discard):
+            self._shelf.finished(step, outcome, now)
         elif isinstance(step, Look):
             self._finish_look(step, outcome, now)
         else:
@@ -369,6 +380,8 @@ class Agent:
 
     def _finish_look(self, step: Look, outcome: Outcome, now: float) -> None:
         engine = self._views.engines[step.type]
+        if outcome.short is not None:
+            self._shelf.measured(outcome.short)
         if outcome.view is not None and step.handle is not None:
             engine.strangers(outcome.view.foreign, outcome.ticket)
         elif outcome.view is not None:

@@ -19,13 +19,14 @@ from hyper.api import MAX_BODY, make_app
 from hyper.core.model import Host
 from hyper.drivers import Driver
 from hyper.images import ImageCache
-from hyper.ledger import FileLedger, Ledger, LedgerError
+from hyper.ledger import FileLedger, LedgerError
 from hyper.lock import AlreadyRunning, hold
 from hyper.ports.listeners import Listeners
 from hyper.purge import purge
 from hyper.runner import Runner
 from hyper.workers import Workers
 from manifests.kinds.image import MachineType
+from manifests.scalars import Memory
 from manifests.tokens import TokenError, token_from
 
 log = logging.getLogger("hyper")
@@ -82,6 +83,13 @@ def parse() -> argparse.Namespace:
         help="engines to use (%(default)s)",
     )
     parser.add_argument(
+        "--image-cache",
+        type=_size,
+        metavar="SIZE",
+        help="images that no machine needs are kept until all are larger than this, such as 50Gi"
+        " (20Gi, or half of the disk of --state where that is less)",
+    )
+    parser.add_argument(
         "--purge",
         action="store_true",
         help="remove every machine, disk, image and port of this agent from the host, then end",
@@ -98,6 +106,14 @@ def _address(text: str) -> tuple[str, int]:
     return address.strip("[]"), int(port)
 
 
+def _size(text: str) -> int:
+    """In bytes."""
+    try:
+        return Memory.from_json(text) << 20
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write 500Mi or 50Gi") from None
+
+
 def _drivers(text: str) -> tuple[MachineType, ...]:
     try:
         return tuple(MachineType(name) for name in text.split(","))
@@ -109,7 +125,7 @@ def run(options: argparse.Namespace) -> None:
     ledger = FileLedger(options.state / "ledger.json")
     types = tuple(MachineType) if options.purge else options.drivers
     drivers, traits = engines.load(types, options.state)
-    images = ImageCache(options.state / "images")
+    images = ImageCache(options.state / "images", options.image_cache)
     if options.purge:
         missing = {type_: it.missing for type_, it in traits.items() if it.missing}
         assignment = ledger.entry.assignment
@@ -118,11 +134,10 @@ def run(options: argparse.Namespace) -> None:
         purge(ledger, drivers, missing, kernel, owner, options.state)
         return
     token = token_from(options.token_file)
-    drop_images(ledger, images, options.state / "disks")
     me = Host(
         boot=secrets.token_hex(8), cpus=host.cpus(), memory=host.memory(), version=program_version()
     )
-    agent = Agent(ledger=ledger, engines=traits, host=me)
+    agent = Agent(ledger=ledger, engines=traits, host=me, stock=images.stock())
     workers = Workers(
         drivers=drivers,
         images=images,
@@ -134,6 +149,7 @@ def run(options: argparse.Namespace) -> None:
         workers,
         bind=lambda cluster: bind(drivers, engines.owner(cluster, options.state), runner),
     )
+    images.tell = runner.progress
 
     listeners = Listeners()
     listeners.watch(runner.hear)
@@ -148,14 +164,6 @@ def run(options: argparse.Namespace) -> None:
         driver.close()
     if runner.restart:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
-
-
-def drop_images(ledger: Ledger, images: ImageCache, disks: Path) -> None:
-    """Drop images that no machine needs; none while a disk of an unknown machine may rest on one."""
-    placements = ledger.entry.assignment.run if ledger.entry.assignment else ()
-    known = {str(placement.uid) for placement in placements}
-    if all(disk.name[:36] in known for disk in disks.glob("*.qcow2")):
-        images.keep({placement.image.sha256 for placement in placements})
 
 
 def program_version() -> str:

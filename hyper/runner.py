@@ -94,6 +94,11 @@ class Runner:
             self._agent.hear(listeners)
             self._poke()
 
+    def progress(self, sha256: str, done: int) -> None:
+        with self._changed:
+            self._agent.progress(sha256, done)
+            self._poke()
+
     def _poke(self) -> None:
         self._dirty = True
         self._changed.notify_all()

@@ -10,6 +10,7 @@ from typing import Any
 
 from hyper.core.looking import STRANGERS
 from hyper.core.model import View
+from hyper.core.room import Lack
 from hyper.core.steps import (
     Create,
     Discard,
@@ -25,9 +26,9 @@ from hyper.core.steps import (
     Update,
     key_of,
 )
-from hyper.download import ImageError
+from hyper.download import ImageError, Source
 from hyper.drivers import Driver, DriverError, EngineDown
-from hyper.images import ImageCache
+from hyper.images import ImageCache, NoRoom
 from hyper.ports import Publisher, PublishError
 from manifests.kinds.image import MachineType
 from manifests.wire import Assignment
@@ -66,6 +67,8 @@ class Workers:
 
     def _after(self, step: Step, error: str) -> Outcome:
         """A failed call may have done its work all the same: look."""
+        if isinstance(step, Prepare | Discard):
+            return self._of_image(step, error)
         handle = getattr(step, "handle", None)
         if not handle or isinstance(step, Look):
             return Outcome(ticket=next(self._tickets), error=error)
@@ -87,17 +90,35 @@ class Workers:
         return Outcome(ticket=ticket, error=error, handle=handle, instance=instance)
 
     def prepare(self, step: Prepare) -> Outcome:
-        source = self._assignment()
-        if source is None:
-            raise ImageError("no controller has told where images are")
-        path = self._images.fetch(step.image, source.images_url, source.images_token)
-        self._drivers[step.type].prepare(step.image, path)
-        return Outcome(ticket=next(self._tickets))
+        type_, image = step.type, step.image
+        try:
+            path = self._images.fetch(type_, image, self._source())
+            self._images.hold(type_, image, self._drivers[type_].prepare(image, path))
+        except NoRoom as error:
+            return self._of_image(step, str(error), error.lack)
+        return self._of_image(step)
 
     def discard(self, step: Discard) -> Outcome:
         self._drivers[step.type].discard(step.image)
-        self._images.drop(step.image)
-        return Outcome(ticket=next(self._tickets))
+        self._images.drop(step.type, step.image)
+        return self._of_image(step)
+
+    def _source(self) -> Source:
+        told = self._assignment()
+        if told is None:
+            raise ImageError("no controller has told where images are")
+        return Source(told.images_url, told.images_token)
+
+    def _of_image(
+        self, step: Prepare | Discard, error: str = "", lack: Lack | None = None
+    ) -> Outcome:
+        return Outcome(
+            ticket=next(self._tickets),
+            error=error,
+            stock=self._images.stock_of(step.type, step.image),
+            lack=lack,
+            short=self._images.short(),
+        )
 
     def create(self, step: Create) -> Outcome:
         path = self._images.path(step.placement.image)
@@ -139,7 +160,7 @@ class Workers:
             return Outcome(ticket=ticket, view=View(foreign=driver.strangers()))
         if step.handle is not None:
             return self._inspect(step, step.handle)
-        return Outcome(ticket=ticket, view=driver.observe())
+        return Outcome(ticket=ticket, view=driver.observe(), short=self._images.short())
 
 
 PERFORM: dict[type, Callable[[Workers, Any], Outcome]] = {

@@ -88,6 +88,22 @@ def size(count: Any) -> str:
     return f"{value:.3g} GiB"
 
 
+def on_node(item: Any) -> str:
+    """Of an image: `n1 fetching 43 %`, `n2 failed: why`."""
+    if not isinstance(item, Mapping):
+        return shown(item)
+    done, whole = item.get("done"), item.get("size")
+    text = f"{safe(item.get('node'))} {shown(item.get('state'))}"
+    if (
+        item.get("state") == "fetching"
+        and isinstance(done, int)
+        and isinstance(whole, int)
+        and whole
+    ):
+        text += f" {100 * done // whole} %"
+    return f"{text}: {safe(item.get('reason'))}" if item.get("reason") else text
+
+
 def used(key: str, unit: Callable[[Any], str]) -> Callable[[Object], str]:
     """`used/capacity` of a node."""
 

@@ -38,7 +38,8 @@ class Found(Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """All that a decision about one machine depends on. `live`: its engine changes limits of a
-    running instance. `halted`: we stopped it ourselves, so the restart policy has no say."""
+    running instance. `halted`: we stopped it ourselves, so the restart policy has no say.
+    `image_makes_room`: others are dropped for it first."""
 
     placement: Placement
     instance: Instance | None
@@ -46,6 +47,7 @@ class Case:
     halted: bool
     image_ready: bool
     image_trouble: History
+    image_makes_room: bool
     live: bool
     now: float
 
@@ -118,6 +120,8 @@ def make(case: Case) -> Decision:
         return waiting(case)
     if not case.image_ready and case.now < case.image_trouble.retry_at:
         return _wait(case.image_trouble, "the image could not be fetched")
+    if not case.image_ready and case.image_makes_room:
+        return Decision(phase=Phase.PREPARING, reason="making room for the image")
     if not case.image_ready:
         prepare = Prepare(type=placement.type, image=placement.image)
         return Decision(phase=Phase.PREPARING, step=prepare, reason="fetching the image")

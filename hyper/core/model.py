@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from manifests.kinds.image import MachineType
 from manifests.scalars import Cpus, Memory, Port, Uid
-from manifests.wire import Foreign
+from manifests.wire import Foreign, ImageRef
 
 
 class Life(StrEnum):
@@ -24,7 +24,8 @@ class Instance:
     `handle` is the engine's own stable id for calls, `name` its name for people. `ran` tells
     whether it was ever started; `clean` whether it ended by itself and well (exit code 0, shutdown
     from inside). `ended` is a sentence for people. memory and cpus are the limits in force or,
-    where the engine fixes them at start, those of its next start.
+    where the engine fixes them at start, those of its next start. `image` is the digest of the image
+    it was made from, "" where that is unclear.
     """
 
     uid: Uid
@@ -41,6 +42,18 @@ class Instance:
     exit_code: int | None = None
     ended: str = ""
     ip: str = ""
+    image: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stock:
+    """An image as the node has it. `held`: bytes, in the cache and in its engine; `ready`: machines
+    can start from it."""
+
+    type: MachineType
+    image: ImageRef
+    held: int
+    ready: bool
 
 
 @dataclass(frozen=True, slots=True)

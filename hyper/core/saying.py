@@ -11,6 +11,7 @@ from manifests.wire import (
     Assignment,
     DriverReport,
     Foreign,
+    ImageReport,
     Listener,
     MachineReport,
     Phase,
@@ -95,6 +96,7 @@ def told(
     machines: tuple[MachineReport, ...],
     foreign: tuple[Foreign, ...],
     listeners: tuple[Listener, ...],
+    images: tuple[ImageReport, ...],
 ) -> Report:
     """The report now: the very one before where nothing is new in it, else of a new revision."""
     new = replace(
@@ -105,5 +107,6 @@ def told(
         machines=machines,
         foreign=foreign,
         listeners=listeners,
+        images=images,
     )
     return before if new == before else replace(new, revision=before.revision + 1)

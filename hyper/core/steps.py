@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hyper.core.model import Instance, Publication, View
+from hyper.core.model import Instance, Publication, Stock, View
+from hyper.core.room import Lack
 from manifests.kinds.image import MachineType
 from manifests.scalars import Port, Uid
 from manifests.wire import ImageRef, Placement
@@ -19,7 +20,7 @@ class Prepare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discard:
-    """Drop an image that no machine has needed for a while."""
+    """Drop an image that no machine needs."""
 
     type: MachineType
     image: ImageRef
@@ -107,6 +108,8 @@ class Outcome:
     `instance` is what a look after the step found at `handle`, None: gone; `view` is a full look's,
     or has only `foreign` where it was at strangers.
     `refused` has the ports that could not be published, and why. `ticket` orders looks (hyper.core.views).
+    `stock` is what the node has of the image after the step; `lack`: there is no room for it; `short`:
+    bytes of images that have to go, None where that was not measured.
     """
 
     ticket: int
@@ -116,6 +119,9 @@ class Outcome:
     instance: Instance | None = None
     view: View | None = None
     refused: Mapping[Port, str] = field(default_factory=dict)
+    stock: Stock | None = None
+    lack: Lack | None = None
+    short: int | None = None
 
 
 def key_of(step: Step) -> object:

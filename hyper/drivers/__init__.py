@@ -54,8 +54,9 @@ class Driver(Protocol):
     def inspect(self, handle: str) -> Instance | None:
         """One of our instances now, None if gone or not ours."""
 
-    def prepare(self, image: ImageRef, path: Path) -> None:
-        """Make the verified bytes at `path` startable (docker: load them); a no-op when they are."""
+    def prepare(self, image: ImageRef, path: Path) -> int:
+        """Make the verified bytes at `path` startable (docker: load them); a no-op when they are.
+        The bytes that the engine itself keeps of it."""
 
     def create(self, placement: Placement, image: Path) -> Instance:
         """Make the instance, not started. One with the same uid and epoch is returned as it is."""

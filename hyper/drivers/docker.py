@@ -113,14 +113,14 @@ class Docker:
 
     # -- images
 
-    def prepare(self, image: ImageRef, path: Path) -> None:
-        if self._loaded(image):
-            return
+    def prepare(self, image: ImageRef, path: Path) -> int:
         with self._loading[image.sha256]:
-            if not self._loaded(image):
+            if (size := self._size(image)) is None:
                 self._load(image, path)
-                if not self._loaded(image):
-                    raise DriverError(f"docker did not load the image {image.sha256[:12]}")
+                size = self._size(image)
+        if size is None:
+            raise DriverError(f"docker did not load the image {image.sha256[:12]}")
+        return size
 
     def discard(self, image: ImageRef) -> None:
         self._remove_image(tag(image))
@@ -256,6 +256,7 @@ class Docker:
             digest=placement.digest,
             memory=placement.memory,
             cpus=placement.cpus,
+            image=placement.image.sha256,
         )
 
     def _of_that_name(self, placement: Placement) -> Instance | None:
@@ -271,8 +272,10 @@ class Docker:
             raise DriverError(f"the container {name} is still here from attempt {found.epoch}")
         return found
 
-    def _loaded(self, image: ImageRef) -> bool:
-        return self._if_there(lambda client: client.inspect_image(tag(image))) is not None
+    def _size(self, image: ImageRef) -> int | None:
+        """In bytes; None if it is not loaded."""
+        found = self._if_there(lambda client: client.inspect_image(tag(image)))
+        return int(found["Size"]) if found is not None else None
 
     def _remove_image(self, name: str) -> None:
         self._if_there(lambda client: client.remove_image(name))

@@ -136,6 +136,7 @@ def instance_of(details: Mapping[str, Any], cluster: str) -> Instance | None:
         clean=stopped and ran and state["ExitCode"] == 0 and not state["Error"],
         exit_code=state["ExitCode"] if stopped and ran else None,
         ended=ending(state) if stopped else "",
+        image=details["Config"]["Image"].partition(":")[2],
     )
 
 

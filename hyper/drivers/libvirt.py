@@ -187,9 +187,10 @@ class Libvirt:
 
     # -- making
 
-    def prepare(self, image: ImageRef, path: Path) -> None:
+    def prepare(self, image: ImageRef, path: Path) -> int:
         check_base(path, image.format)
         make_readable(path)
+        return 0
 
     def discard(self, image: ImageRef) -> None:
         """Nothing was made of it: VMs start from the file itself."""

@@ -3,6 +3,8 @@
 Here: meaning. Not here: calls.
 """
 
+import re
+
 import libvirt
 
 from hyper.core.model import Instance, Life
@@ -59,7 +61,14 @@ def instance_of(facts: Domain, label: Label, state: State) -> Instance:
         clean=stopped and not label.halted and reason == libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN,
         ended=_ended(now, reason, label) if ran else "",
         ip=label.ip,
+        image=_digest(facts.base),
     )
+
+
+def _digest(base: str) -> str:
+    """A base that lies in the agent's cache has its digest for a name."""
+    name = base.rpartition("/")[2]
+    return name if re.fullmatch("[0-9a-f]{64}", name) else ""
 
 
 def _ended(now: Life, reason: int, label: Label) -> str:

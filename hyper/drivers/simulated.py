@@ -105,6 +105,7 @@ class Engine:
             digest=placement.digest,
             memory=placement.memory,
             cpus=placement.cpus,
+            image=placement.image.sha256,
         )
         self._clusters[instance.handle] = cluster
         self._names[name] = instance.handle
@@ -174,16 +175,18 @@ class Simulated:
         self.engine.check("inspect")
         return self._mine().get(handle)
 
-    def prepare(self, image: ImageRef, path: Path) -> None:
+    def prepare(self, image: ImageRef, path: Path) -> int:
         engine = self.engine
         engine.check("prepare")
+        size = image.size if self.type is MachineType.DOCKER else 0
         if image.sha256 in engine.images:
-            return
+            return size
         if image.sha256 in engine.corrupt:
             raise DriverError(f"the image {image.sha256[:12]} is not a good {image.format}")
         engine.images.add(image.sha256)
         engine.mutations += 1
         engine.check("prepare done")
+        return size
 
     def create(self, placement: Placement, image: Path) -> Instance:
         engine = self._mutate("create")

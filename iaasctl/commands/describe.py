@@ -10,7 +10,7 @@ from iaasctl.answers import Object
 from iaasctl.client import Client
 from iaasctl.completing import words_of
 from iaasctl.errors import Exit, Failure, Invalid
-from iaasctl.kinds import MACHINE, NODE, SOURCE, Kind, keys_of
+from iaasctl.kinds import IMAGE, MACHINE, NODE, SOURCE, Kind, keys_of
 from iaasctl.session import connected
 from iaasctl.sources import plain, troubles
 from iaasctl.table import table
@@ -32,6 +32,7 @@ def command(client: Client, *, words: tuple[str, ...]) -> int:
     Examples:
       iaasctl describe machine web1
       iaasctl describe node/n1
+      iaasctl describe image web            and which nodes have it
       iaasctl describe source dir:shop
     """
     kind, names = keys_of(words)
@@ -41,7 +42,10 @@ def command(client: Client, *, words: tuple[str, ...]) -> int:
     if kind is SOURCE:
         parts = [_head(kind, item), "\n".join(_lines(plain(item))), *troubles(item)]
     else:
-        parts = [_head(kind, item), "\n".join(_lines(_ordered(item)))]
+        fields = {key: value for key, value in item.items() if kind is not IMAGE or key != "nodes"}
+        parts = [_head(kind, item), "\n".join(_lines(_ordered(fields)))]
+    if kind is IMAGE:
+        parts.append(_nodes(item))
     if kind is NODE:
         parts.append(_machines(client, names[0]))
     parts.append(_events(client, kind, str(item.get("name", names[0]))))
@@ -87,6 +91,12 @@ def _value(key: str, value: Any) -> str:
     if key == "size":
         return views.size(value)
     return views.shown(value)
+
+
+def _nodes(image: Object) -> str:
+    found = image.get("nodes")
+    lines = [f"  {views.on_node(it)}" for it in found] if isinstance(found, list) else []
+    return "\n".join(["on nodes:", *lines]) if lines else "on no node"
 
 
 def _machines(client: Client, node: str) -> str:

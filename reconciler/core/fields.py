@@ -11,8 +11,10 @@ from manifests.kinds.image import ImageFormat, MachineType
 from manifests.kinds.node import PublisherKind
 from manifests.scalars import Protocol
 from manifests.schema import schema_of
+from manifests.wire import ImagePhase
 from reconciler.core.images import ImageState
 from reconciler.core.model import NodeState
+from reconciler.core.onnodes import UNKNOWN
 from reconciler.core.status import MachineState
 
 Schema = dict[str, Any]
@@ -137,6 +139,18 @@ IMAGE: dict[str, Schema] = {
     "reason": REASON,
     "ready": BOOLEAN | {"description": "whether machines may start from it"},
     "machines": _list(STRING, "the machines that start from it"),
+    "nodes": _list(
+        _object(
+            {
+                "node": STRING,
+                "state": _text("there", enum=[*map(str, ImagePhase), UNKNOWN]),
+                "done": _count("bytes that are there"),
+                "size": _count("bytes; 0 while that is not known"),
+                "reason": REASON,
+            }
+        ),
+        "nodes that have it, fetch it, or cannot get it",
+    ),
 }
 
 FIELDS: dict[str, dict[str, Schema]] = {

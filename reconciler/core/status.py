@@ -9,6 +9,7 @@ from enum import StrEnum
 from manifests.kinds.machine import PowerState, RestartPolicy
 from manifests.wire import MachineReport, Phase, Report
 from reconciler.core.model import UNSEEN, NodeState, Object, Placed, Snapshot, Stage
+from reconciler.core.onnodes import fetching
 from reconciler.core.passes.draft import changes_of
 
 
@@ -74,7 +75,7 @@ def _placed_status(snapshot: Snapshot, machine: Object, placed: Placed, waiting:
     state = STATES[found.phase]
     return Status(
         state=state,
-        reason=waiting or found.reason,
+        reason=waiting or fetching(report, placed, machine.machine.image) or found.reason,
         ready=current and not waiting and _as_wanted(placed, found),
         final=current and found.final and state is MachineState.FAILED,
         placed=placed,

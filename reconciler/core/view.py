@@ -8,6 +8,7 @@ from manifests.kinds.image import ImageSpec
 from manifests.problem import SECRET
 from reconciler.core.images import ImageState, image_status
 from reconciler.core.model import UNSEEN, Object, Snapshot, newest
+from reconciler.core.onnodes import image_nodes
 from reconciler.core.status import machine_status, node_status
 
 Json = dict[str, Any]
@@ -129,6 +130,7 @@ class _Viewer:
             "reason": status.reason,
             "ready": status.state is ImageState.READY,
             "machines": users,
+            "nodes": image_nodes(self.snapshot, str(spec.digest)),
         }
 
 

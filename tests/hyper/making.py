@@ -20,7 +20,7 @@ def uid(name: str) -> Uid:
 
 
 def image(byte: str = "a", type_: MachineType = DOCKER) -> ImageRef:
-    return ImageRef(sha256=Sha256(byte * 64), format=FORMATS[type_][0], size=0)
+    return ImageRef(sha256=Sha256(byte * 64), format=FORMATS[type_][0], size=1)
 
 
 def placement(name: str = "web", epoch: int = 1, **more: Any) -> Placement:
@@ -62,6 +62,7 @@ def case(**more: Any) -> Case:
         "halted": False,
         "image_ready": True,
         "image_trouble": FRESH,
+        "image_makes_room": False,
         "live": True,
         "now": 100.0,
     }

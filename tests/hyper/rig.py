@@ -47,15 +47,23 @@ class Ports:
 class Node:
     """`engines` and `ledger` outlive the agent, as on a real node."""
 
-    def __init__(self, root: Path, *types: MachineType, ledger: Ledger | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *types: MachineType,
+        ledger: Ledger | None = None,
+        limit: int | None = None,
+    ) -> None:
+        """`limit`: of the cache of images, in bytes."""
         self.engines = {type_: Engine(type_) for type_ in types or (DOCKER,)}
         self.ledger = ledger or MemoryLedger()
         self.ports = Ports()
         self.now = 1000.0
         self.boots = 0
-        self.images = ImageCache(root / "images")
-        for byte in "abc":  # fetched before; they have no bytes
-            (root / "images" / Sha256(byte * 64)).touch()
+        self.root = root
+        self.images = ImageCache(root / "images", limit)
+        for byte in "abc":  # fetched before
+            (root / "images" / Sha256(byte * 64)).write_text(byte)
         self.boot()
 
     def boot(self) -> None:
@@ -65,7 +73,8 @@ class Node:
             engine.watchers.clear()
         host = Host(boot=f"boot{self.boots}", cpus=Cpus(8000), memory=Memory(4096), version="1")
         traits = {type_: TRAITS[type_] for type_ in self.engines}
-        self.agent = Agent(ledger=self.ledger, engines=traits, host=host)
+        stock = self.images.stock()
+        self.agent = Agent(ledger=self.ledger, engines=traits, host=host, stock=stock)
         drivers = {type_: Simulated(engine) for type_, engine in self.engines.items()}
         self.workers = Workers(
             drivers=drivers,
@@ -99,6 +108,11 @@ class Node:
         self.agent.exchange(exchange(assignment))
         self.settle()
         return self
+
+    def notify(self) -> None:
+        """The engines ask to be looked at."""
+        for type_ in self.engines:
+            self.agent.notify(type_, None)
 
     def tick(self) -> list[Step]:
         return self.agent.tick(self.now, 1_700_000_000 + self.now)[0]

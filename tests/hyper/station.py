@@ -49,10 +49,11 @@ class Station:
         self.engine = engine or Engine()
         self.ledger = ledger or MemoryLedger()
         images = ImageCache(root / "images")
-        (root / "images" / Sha256("a" * 64)).touch()
+        (root / "images" / Sha256("a" * 64)).write_text("a")
         host = Host(boot=boot, cpus=Cpus(8000), memory=Memory(65536), version="1")
         agent = Agent(ledger=self.ledger, engines={DOCKER: TRAITS[DOCKER]}, host=host)
         self.driver = Simulated(self.engine)
+        self.images = images
         workers = Workers(
             drivers={DOCKER: self.driver},
             images=images,
@@ -60,6 +61,7 @@ class Station:
             assignment=lambda: agent.assignment,
         )
         self.runner = Runner(agent, workers, self.bind)
+        images.tell = self.runner.progress
         self.pool = ThreadPoolExecutor(16)
         self.server: wsgi.Server | None = None
         self.running = self.pool.submit(self.runner.run)

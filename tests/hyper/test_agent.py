@@ -7,7 +7,6 @@ import pytest
 from hyper.agent import DESERTED
 from hyper.core.admission import Refusal
 from hyper.core.looking import LATER, SOON, STRANGERS
-from hyper.core.shelf import KEPT
 from hyper.core.steps import Create, Look
 from manifests.kinds.image import MachineType
 from manifests.kinds.machine import PowerState, RestartPolicy
@@ -288,11 +287,11 @@ def test_a_new_agent_says_nothing_before_it_has_looked(running: Node) -> None:
     ]
 
 
-def test_images_that_nobody_needs_are_dropped_in_the_end(running: Node) -> None:
+def test_an_image_that_nobody_needs_is_kept_until_its_room_is_needed(running: Node) -> None:
     running.told(assignment(generation=2, leaving=[("web", 1)]))
-    assert names(running.later(KEPT - 1)) == []
-    assert names(running.later(1)) == ["discard"]
-    assert running.engine.images == set()
+    assert names(running.later(1e6)) == []
+    running.agent.exchange(exchange(assignment(placement(epoch=2), generation=3)))
+    assert names(running.settle()) == ["create", "start"]
 
 
 def test_machines_of_both_engines(tmp_path: Path) -> None:

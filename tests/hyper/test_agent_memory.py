@@ -4,12 +4,16 @@ machines that it stopped itself."""
 from pathlib import Path
 
 from hyper.core.publishing import CHECK
-from hyper.core.shelf import KEPT
+from hyper.core.shelf import AGAIN
 from hyper.core.steps import Publish
+from hyper.drivers import DriverError
+from hyper.drivers.simulated import down
+from hyper.images import ImageCache
+from manifests.kinds.image import ImageFormat
 from manifests.kinds.machine import PowerState, RestartPolicy
-from manifests.scalars import Port
-from manifests.wire import Phase
-from tests.hyper.making import LIBVIRT, assignment, exchange, placement
+from manifests.scalars import Port, Sha256
+from manifests.wire import ImagePhase, ImageRef, Phase
+from tests.hyper.making import DOCKER, LIBVIRT, assignment, exchange, placement
 from tests.hyper.rig import Node, names
 
 
@@ -39,24 +43,69 @@ def test_what_is_published_is_compared_with_the_kernel_now_and_then(tmp_path: Pa
     assert node.report is before
 
 
-def test_an_image_in_use_since_before_the_start_is_dropped_in_the_end(tmp_path: Path) -> None:
-    node = Node(tmp_path)
-    node.told(assignment(placement()))
+def with_bytes(node: Node) -> ImageRef:
+    """An image that is here, and takes room."""
+    ref = ImageRef(sha256=Sha256("f" * 64), format=ImageFormat.DOCKER_ARCHIVE, size=1000)
+    (node.root / "images" / ref.sha256).write_bytes(bytes(1000))
+    return ref
+
+
+def test_an_image_in_use_stays_however_short_the_room_is(tmp_path: Path) -> None:
+    node = Node(tmp_path, limit=0)
+    node.told(assignment(placement(image=with_bytes(node))))
+    assert node.images.short() > 0
+    assert names(node.later(1e6)) == []
     node.boot()
-    node.settle()
+    assert names(node.later(1e6)) == []
+    assert [it.phase for it in node.report.images] == [ImagePhase.READY]
+
+
+def test_an_image_of_an_instance_that_is_still_there_stays(tmp_path: Path) -> None:
+    node = Node(tmp_path, limit=0)
+    node.told(assignment(placement(image=with_bytes(node))))
+    node.engine.fault = lambda call: DriverError(call) if call == "remove" else None
     node.told(assignment(generation=2, leaving=[("web", 1)]))
-    assert names(node.later(KEPT)) == ["discard"]
+    node.notify()
+    assert "discard" not in names(node.settle())
+    node.engine.fault = None
+    assert names(node.later(3600)) == ["remove", "discard"]
+    assert (node.report.images, node.images.short()) == ((), 0)
+
+
+def test_of_an_engine_that_does_not_answer_nothing_goes(tmp_path: Path) -> None:
+    """What its instances rest on is not known."""
+    node = Node(tmp_path, limit=0)
+    node.told(assignment(placement(image=with_bytes(node))))
+    node.engine.fault = down
+    node.notify()
+    node.told(assignment(generation=2, leaving=[("web", 1)]))
+    assert "discard" not in names(node.later(3600))
+    node.engine.fault = None
+    assert "discard" in names(node.later(3600))
+
+
+def test_an_image_from_before_the_start_is_dropped_when_its_room_is_needed(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    node.told(assignment(placement(image=with_bytes(node))))
+    node.told(assignment(generation=2, leaving=[("web", 1)]))
+    assert names(node.later(1e6)) == []
+    node.images = ImageCache(node.root / "images", limit=0)
+    node.boot()
+    assert names(node.later(10)) == ["discard"]
+    assert node.engine.images == set()
+    assert [it for it in node.images.stock() if it.type is DOCKER] == []
 
 
 def test_a_discard_that_failed_is_tried_again(tmp_path: Path) -> None:
-    node = Node(tmp_path)
-    node.told(assignment(placement()))
-    node.told(assignment(generation=2, leaving=[("web", 1)]))
-    node.engine.fault = lambda call: OSError(call) if call == "discard" else None
-    assert names(node.later(KEPT)) == ["discard"]
+    node = Node(tmp_path, limit=0)
+    node.told(assignment(placement(image=with_bytes(node))))
+    node.engine.fault = lambda call: DriverError(call) if call == "discard" else None
+    node.agent.exchange(exchange(assignment(generation=2, leaving=[("web", 1)])))
+    assert names(node.settle()) == ["remove", "discard"]
     node.engine.fault = None
-    assert names(node.later(KEPT)) == ["discard"]
-    assert names(node.later(KEPT)) == []
+    assert names(node.later(AGAIN - 1)) == []
+    assert names(node.later(1)) == ["discard"]
+    assert names(node.later(AGAIN)) == []
 
 
 def test_a_stop_that_never_happened_leaves_the_restart_policy_its_say(tmp_path: Path) -> None:

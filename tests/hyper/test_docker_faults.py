@@ -14,9 +14,12 @@ from docker.errors import StreamParseError
 from hyper.drivers import DriverError, EngineDown, docker
 from hyper.drivers.docker import Docker
 from hyper.drivers.docker_connection import plainly
+from hyper.drivers.docker_words import CLUSTER
 
 HANDLE = "f" * 64
-WHOLE = json.dumps({"status": "die", "Actor": {"ID": HANDLE}}).encode()
+OWNER = "0a0a0a0a-0000-4000-8000-000000000000"
+ACTOR = {"ID": HANDLE, "Attributes": {CLUSTER: OWNER}}
+WHOLE = json.dumps({"Action": "die", "Actor": ACTOR}).encode()
 Answer = Callable[[BaseHTTPRequestHandler], object]
 
 
@@ -94,7 +97,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 @pytest.fixture
 def driver(engine: Engine) -> Iterator[Docker]:
     driver = Docker(engine.path)
-    driver.bind("0a0a0a0a-0000-4000-8000-000000000000")
+    driver.bind(OWNER)
     yield driver
     driver.close()
 

@@ -2,24 +2,28 @@
 
 import hashlib
 import io
+import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from hyper import download
-from hyper.download import ImageError
-from hyper.images import ImageCache
-from manifests.kinds.image import ImageFormat
+from hyper.core.model import Stock
+from hyper.download import ImageError, Source
+from hyper.images import ImageCache, NoRoom
+from manifests.kinds.image import ImageFormat, MachineType
 from manifests.scalars import Sha256
 from manifests.wire import ImageRef
 from tests.docker_images import tar
 
 DATA = os.urandom(300_000)
+DOCKER, LIBVIRT = MachineType.DOCKER, MachineType.LIBVIRT
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
@@ -102,7 +106,13 @@ def ranged(data: bytes) -> Answer:
 
 
 def left(tmp_path: Path) -> list[str]:
-    return sorted(os.listdir(tmp_path / "images"))
+    """What there is but for cards."""
+    names = sorted(os.listdir(tmp_path / "images"))
+    return [name for name in names if not name.endswith((".docker", ".libvirt"))]
+
+
+def fetch(cache: ImageCache, image: ImageRef, url: str, token: str = "") -> Path:
+    return cache.fetch(DOCKER, image, Source(url, token))
 
 
 def test_an_image_is_fetched_verified_and_named_by_its_digest(
@@ -111,7 +121,7 @@ def test_an_image_is_fetched_verified_and_named_by_its_digest(
     image = reference(DATA)
     assert cache.path(image) is None
 
-    path = cache.fetch(image, server.url, "secret")
+    path = fetch(cache, image, server.url, "secret")
 
     assert path == cache.path(image) == tmp_path / "images" / image.sha256
     assert path.read_bytes() == DATA
@@ -122,9 +132,9 @@ def test_an_image_is_fetched_verified_and_named_by_its_digest(
 
 
 def test_what_is_here_is_not_fetched_again(cache: ImageCache, server: Server) -> None:
-    cache.fetch(reference(DATA), server.url, "")
+    fetch(cache, reference(DATA), server.url, "")
 
-    cache.fetch(reference(DATA), server.url, "")
+    fetch(cache, reference(DATA), server.url, "")
 
     assert len(server.seen) == 1
 
@@ -138,7 +148,7 @@ def test_callers_at_once_share_one_download(cache: ImageCache, server: Server) -
 
     server.answer = answer
     with ThreadPoolExecutor(8) as pool:
-        asked = [pool.submit(cache.fetch, reference(DATA), server.url, "") for _ in range(8)]
+        asked = [pool.submit(fetch, cache, reference(DATA), server.url) for _ in range(8)]
         go.set()
         paths = {each.result() for each in asked}
 
@@ -157,12 +167,12 @@ def test_callers_at_once_share_one_failure_and_the_next_tries_again(
 
     server.answer = answer
     with ThreadPoolExecutor(2) as pool:
-        asked = [pool.submit(cache.fetch, reference(DATA), server.url, "") for _ in range(2)]
+        asked = [pool.submit(fetch, cache, reference(DATA), server.url) for _ in range(2)]
         go.set()
         assert all(isinstance(each.exception(), ImageError) for each in asked)
 
     server.answer = body(DATA)
-    assert cache.fetch(reference(DATA), server.url, "").read_bytes() == DATA
+    assert fetch(cache, reference(DATA), server.url, "").read_bytes() == DATA
 
 
 def redirect(request: BaseHTTPRequestHandler) -> None:
@@ -191,7 +201,7 @@ def test_what_is_not_the_image_leaves_nothing_behind(
     server.answer = answer
 
     with pytest.raises(ImageError, match=message) as caught:
-        cache.fetch(reference(DATA), server.url, "secret")
+        fetch(cache, reference(DATA), server.url, "secret")
 
     assert "secret" not in str(caught.value)
     assert cache.path(reference(DATA)) is None
@@ -215,7 +225,7 @@ def test_an_endless_body_ends_at_the_declared_size(
 
     server.answer = answer
     with pytest.raises(ImageError, match="more than"):
-        cache.fetch(reference(DATA), server.url, "")
+        fetch(cache, reference(DATA), server.url, "")
 
     assert ended.wait(30)
     assert left(tmp_path) == []
@@ -227,7 +237,7 @@ def test_a_body_that_trickles_is_given_up(
     monkeypatch.setattr(download, "PATIENCE", -1e9)
 
     with pytest.raises(ImageError, match="too slowly"):
-        cache.fetch(reference(DATA), server.url, "")
+        fetch(cache, reference(DATA), server.url, "")
 
     assert left(tmp_path) == []
 
@@ -244,7 +254,7 @@ def test_a_server_that_falls_silent_is_given_up(
 
     server.answer = answer
     with pytest.raises(ImageError, match="timed out"):
-        cache.fetch(reference(DATA), server.url, "")
+        fetch(cache, reference(DATA), server.url, "")
     done.set()
 
     assert part(tmp_path).read_bytes() == DATA[:1000]
@@ -265,7 +275,7 @@ def test_a_server_that_falls_silent_is_given_up(
 )
 def test_other_addresses_are_refused(cache: ImageCache, tmp_path: Path, url: str) -> None:
     with pytest.raises(ImageError):
-        cache.fetch(reference(DATA), url, "")
+        fetch(cache, reference(DATA), url, "")
 
     assert left(tmp_path) == []
 
@@ -280,13 +290,13 @@ def test_the_token_does_not_go_over_a_network_in_the_clear(
     monkeypatch.setattr(download, "_OPENER", None)  # nothing may be sent
 
     with pytest.raises(ImageError, match="token over plain http only to loopback"):
-        cache.fetch(reference(DATA), f"http://{host}:7700/images", "secret")
+        fetch(cache, reference(DATA), f"http://{host}:7700/images", "secret")
 
 
 @pytest.mark.parametrize("url", ["http://localhost:1", "http://[::1]:1", "https://127.0.0.1:1"])
 def test_the_token_goes_to_this_host_or_under_tls(cache: ImageCache, url: str) -> None:
     with pytest.raises(ImageError, match=r"refused|Cannot assign"):
-        cache.fetch(reference(DATA), url, "secret")
+        fetch(cache, reference(DATA), url, "secret")
 
 
 def test_a_download_ends_with_the_agent(cache: ImageCache, server: Server, tmp_path: Path) -> None:
@@ -297,7 +307,7 @@ def test_a_download_ends_with_the_agent(cache: ImageCache, server: Server, tmp_p
 
     server.answer = answer
     with pytest.raises(ImageError, match="the agent is ending"):
-        cache.fetch(reference(DATA), server.url, "")
+        fetch(cache, reference(DATA), server.url, "")
 
     assert cache.path(reference(DATA)) is None
 
@@ -313,7 +323,7 @@ def test_a_directory_that_others_could_list_is_closed(tmp_path: Path) -> None:
 
 def test_a_server_that_is_not_there(cache: ImageCache) -> None:
     with pytest.raises(ImageError, match="refused"):
-        cache.fetch(reference(DATA), "http://127.0.0.1:1/images", "")
+        fetch(cache, reference(DATA), "http://127.0.0.1:1/images", "")
 
 
 @pytest.mark.parametrize(
@@ -324,7 +334,7 @@ def test_bytes_that_are_not_of_the_declared_format_are_refused(
     cache: ImageCache, server: Server, tmp_path: Path, format_: ImageFormat, message: str
 ) -> None:
     with pytest.raises(ImageError, match=message):
-        cache.fetch(reference(DATA, format_), server.url, "")
+        fetch(cache, reference(DATA, format_), server.url, "")
 
     assert left(tmp_path) == []
 
@@ -333,7 +343,7 @@ def test_a_docker_archive_is_accepted(cache: ImageCache, server: Server) -> None
     data = tar([("manifest.json", b"[]")])
     server.answer = body(data)
 
-    path = cache.fetch(reference(data, ImageFormat.DOCKER_ARCHIVE), server.url, "")
+    path = fetch(cache, reference(data, ImageFormat.DOCKER_ARCHIVE), server.url, "")
 
     assert path.read_bytes() == data
 
@@ -360,13 +370,13 @@ def test_a_broken_download_goes_on_where_it_ended(
 ) -> None:
     server.answer = answer
     with pytest.raises(ImageError, match=message):
-        cache.fetch(reference(DATA), server.url, "")
+        fetch(cache, reference(DATA), server.url, "")
     assert cache.path(reference(DATA)) is None
     assert part(tmp_path).read_bytes() == DATA[:1000]
 
     server.answer = ranged(DATA)
     after = ImageCache(tmp_path / "images") if restart else cache
-    assert after.fetch(reference(DATA), server.url, "").read_bytes() == DATA
+    assert fetch(after, reference(DATA), server.url, "").read_bytes() == DATA
 
     assert [wanted for *_, wanted in server.asked] == [None, "bytes=1000-"]
     assert left(tmp_path) == [reference(DATA).sha256]
@@ -389,7 +399,7 @@ def test_what_was_kept_counts_only_if_the_whole_is_the_image(
     server.answer = ranged(DATA)
     part(tmp_path).write_bytes(kept)
 
-    assert cache.fetch(reference(DATA), server.url, "").read_bytes() == DATA
+    assert fetch(cache, reference(DATA), server.url, "").read_bytes() == DATA
 
     assert [wanted for *_, wanted in server.asked] == asked
     assert left(tmp_path) == [reference(DATA).sha256]
@@ -402,7 +412,7 @@ def test_a_server_with_other_bytes_is_asked_anew_once(
     part(tmp_path).write_bytes(DATA[:1000])
 
     with pytest.raises(ImageError, match="another digest"):
-        cache.fetch(reference(DATA), server.url, "")
+        fetch(cache, reference(DATA), server.url, "")
 
     assert [wanted for *_, wanted in server.asked] == ["bytes=1000-", None]
     assert left(tmp_path) == []
@@ -413,7 +423,7 @@ def test_a_server_that_does_not_resume_sends_all(
 ) -> None:
     part(tmp_path).write_bytes(bytes(1000))
 
-    assert cache.fetch(reference(DATA), server.url, "").read_bytes() == DATA
+    assert fetch(cache, reference(DATA), server.url, "").read_bytes() == DATA
 
     assert len(server.asked) == 1
 
@@ -435,7 +445,7 @@ def test_another_part_than_asked_for_is_not_taken(
     server.answer = answer
     part(tmp_path).write_bytes(DATA[:1000])
 
-    assert cache.fetch(reference(DATA), server.url, "").read_bytes() == DATA
+    assert fetch(cache, reference(DATA), server.url, "").read_bytes() == DATA
 
     assert [wanted for *_, wanted in server.asked] == ["bytes=1000-", None]
 
@@ -446,7 +456,7 @@ def test_a_server_that_is_away_takes_nothing_of_what_was_kept(
     part(tmp_path).write_bytes(DATA[:1000])
 
     with pytest.raises(ImageError, match="refused"):
-        cache.fetch(reference(DATA), "http://127.0.0.1:1/images", "")
+        fetch(cache, reference(DATA), "http://127.0.0.1:1/images", "")
 
     assert part(tmp_path).read_bytes() == DATA[:1000]
 
@@ -458,13 +468,204 @@ def test_a_file_of_another_size_is_not_the_image(cache: ImageCache, tmp_path: Pa
     assert cache.path(image) is None
 
 
-def test_keep_removes_all_other_images_and_nothing_else(cache: ImageCache, tmp_path: Path) -> None:
-    for name in ("a" * 64, "b" * 64, "b" * 64 + ".part", "c" * 64 + ".part", "notes.txt"):
-        (tmp_path / "images" / name).touch()
+# -- what is here
 
-    assert cache.keep({"b" * 64}) == ["a" * 64, "c" * 64]
-    assert left(tmp_path) == ["b" * 64, "b" * 64 + ".part", "notes.txt"]
-    assert cache.keep({"b" * 64}) == []
+
+def kept(tmp_path: Path, data: bytes, type_: MachineType, *, limit: int | None = None) -> ImageRef:
+    """An image that was fetched and prepared before."""
+    cache, image = ImageCache(tmp_path / "images", limit), reference(data)
+    (tmp_path / "images" / image.sha256).write_bytes(data)
+    cache.hold(type_, image, 7)
+    return image
+
+
+def test_a_later_agent_knows_what_is_here_the_least_recently_prepared_first(
+    cache: ImageCache, server: Server, tmp_path: Path
+) -> None:
+    one, two = kept(tmp_path, b"one", DOCKER), kept(tmp_path, b"two", LIBVIRT)
+    server.answer = body(DATA[:1000], length=len(DATA))
+    with pytest.raises(ImageError):
+        fetch(cache, reference(DATA), server.url)
+    cache.hold(DOCKER, one, 8)
+
+    after = ImageCache(tmp_path / "images")
+
+    assert after.stock() == (
+        Stock(type=LIBVIRT, image=two, held=10, ready=True),
+        Stock(type=DOCKER, image=reference(DATA), held=1000, ready=False),
+        Stock(type=DOCKER, image=one, held=11, ready=True),
+    )
+    assert after.stock_of(LIBVIRT, two) == after.stock()[0]
+    assert after.stock_of(DOCKER, two) is None
+
+
+def test_what_is_prepared_but_without_its_bytes_is_not_ready(tmp_path: Path) -> None:
+    image = kept(tmp_path, b"one", DOCKER)
+    (tmp_path / "images" / image.sha256).unlink()
+
+    (found,) = ImageCache(tmp_path / "images").stock()
+
+    assert (found.held, found.ready) == (7, False)
+
+
+def test_the_bytes_go_with_the_last_engine_that_has_them(cache: ImageCache, tmp_path: Path) -> None:
+    image = kept(tmp_path, b"one", DOCKER)
+    cache.hold(LIBVIRT, image, 0)
+
+    cache.drop(DOCKER, image)
+    assert cache.path(image) is not None
+    assert [it.type for it in cache.stock()] == [LIBVIRT]
+    cache.drop(LIBVIRT, image)
+
+    assert os.listdir(tmp_path / "images") == []
+    cache.drop(LIBVIRT, image)
+
+
+def test_what_came_of_an_image_goes_with_it(
+    cache: ImageCache, server: Server, tmp_path: Path
+) -> None:
+    server.answer = body(DATA[:1000], length=len(DATA))
+    with pytest.raises(ImageError):
+        fetch(cache, reference(DATA), server.url)
+
+    cache.drop(DOCKER, reference(DATA))
+
+    assert os.listdir(tmp_path / "images") == []
+
+
+def test_bytes_without_a_card_are_kept_for_vms_and_what_is_no_image_goes(tmp_path: Path) -> None:
+    """A VM's disk may rest on them; and power may go at any moment."""
+    directory = tmp_path / "images"
+    directory.mkdir()
+    (directory / ("a" * 64)).write_bytes(b"base")
+    (directory / ("b" * 64)).write_bytes(b"archive")
+    (directory / f"{'b' * 64}.docker").write_text('{"type": "docker"')
+    (directory / f"{'c' * 64}.part").write_bytes(b"half")
+    (directory / f"{'d' * 64}.docker.new").touch()
+    (directory / "notes.txt").touch()
+
+    found = ImageCache(directory).stock()
+
+    assert {(it.type, it.image.sha256[0], it.held) for it in found} == {
+        (LIBVIRT, "a", 4),
+        (LIBVIRT, "b", 7),
+    }
+    assert left(tmp_path) == ["a" * 64, "b" * 64, "notes.txt"]
+
+
+# -- room
+
+
+def test_an_image_for_which_there_is_no_room_is_not_fetched(server: Server, tmp_path: Path) -> None:
+    kept(tmp_path, bytes(1000), LIBVIRT)
+    cache = ImageCache(tmp_path / "images", limit=300_000)
+
+    with pytest.raises(NoRoom, match=r"needs 293 KiB, 292 KiB free in the image cache") as told:
+        fetch(cache, reference(DATA), server.url)
+
+    assert (told.value.lack.needs, told.value.lack.free) == (300_000, 298_993)
+    assert (server.seen, cache.short(), left(tmp_path)) == ([], 0, [reference(bytes(1000)).sha256])
+
+
+def test_what_came_before_needs_no_room(cache: ImageCache, server: Server, tmp_path: Path) -> None:
+    server.answer = body(DATA[:-1], length=-1)
+    with pytest.raises(ImageError):
+        fetch(cache, reference(DATA), server.url)
+    server.answer = ranged(DATA)
+
+    after = ImageCache(tmp_path / "images", limit=300_000)
+
+    assert fetch(after, reference(DATA), server.url).read_bytes() == DATA
+
+
+def test_downloads_at_once_do_not_take_the_same_room(server: Server, tmp_path: Path) -> None:
+    cache = ImageCache(tmp_path / "images", limit=500_000)
+    go, began = threading.Event(), threading.Event()
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        began.set()
+        assert go.wait(30)
+        body(DATA)(request)
+
+    server.answer = answer
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(fetch, cache, reference(DATA), server.url)
+        assert began.wait(30)
+        with pytest.raises(NoRoom, match=r"needs 293 KiB, 195 KiB free"):
+            fetch(cache, reference(bytes(300_000)), server.url)
+        go.set()
+        first.result()
+
+
+def test_the_disk_keeps_its_reserve(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 1000 + len(DATA)
+    usage = SimpleNamespace(total=20_000, used=0, free=free)
+    monkeypatch.setattr("hyper.images.shutil.disk_usage", lambda _: usage)
+    cache = ImageCache(tmp_path / "images", limit=10**9)
+
+    usage.free = free - 1
+    with pytest.raises(NoRoom, match="needs 293 KiB, 293 KiB free on the disk"):
+        fetch(cache, reference(DATA), server.url)
+    usage.free = free
+    fetch(cache, reference(DATA), server.url)
+
+    assert cache.short() == 0
+    usage.free = 990
+    assert cache.short() == 10
+
+
+def test_without_a_limit_the_cache_takes_half_of_a_small_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = SimpleNamespace(total=2000, used=0, free=2000)
+    monkeypatch.setattr("hyper.images.shutil.disk_usage", lambda _: usage)
+    kept(tmp_path, bytes(1093), DOCKER)
+
+    assert ImageCache(tmp_path / "images").short() == 100
+
+
+def test_a_cache_whose_directory_is_gone_lacks_nothing_and_tells_why(
+    cache: ImageCache, server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "images").rmdir()
+
+    assert cache.short() == 0
+    with pytest.raises(ImageError, match="No such file"):
+        fetch(cache, reference(DATA), server.url)
+
+
+# -- progress
+
+
+def test_progress_is_told_as_the_bytes_come(
+    cache: ImageCache, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hyper.images.NEWS", 0)
+    told: list[int] = []
+    cache.tell = lambda sha256, done: told.append(done)
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        body(DATA[:0], length=len(DATA))(request)
+        for start in range(0, len(DATA), 1000):
+            request.wfile.write(DATA[start : start + 1000])
+
+    server.answer = answer
+    fetch(cache, reference(DATA), server.url)
+
+    assert 2 <= len(told) <= 20  # each 5 %, in however large pieces they came
+    assert told == sorted(set(told))
+    assert all(after - before >= 15_000 for before, after in itertools.pairwise([0, *told]))
+
+
+def test_progress_is_not_told_more_than_once_a_second(cache: ImageCache, server: Server) -> None:
+    told: list[int] = []
+    cache.tell = lambda sha256, done: told.append(done)
+
+    fetch(cache, reference(DATA), server.url)
+
+    assert told == []
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(
@@ -478,9 +679,9 @@ def test_a_full_disk_is_told_and_leaves_nothing(
         def write(self, _data: object) -> int:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("hyper.download.os.fdopen", Full)
+    monkeypatch.setattr(download, "os", SimpleNamespace(**vars(os) | {"fdopen": Full}))
 
     with pytest.raises(ImageError, match="No space left"):
-        cache.fetch(reference(DATA), server.url, "")
+        fetch(cache, reference(DATA), server.url, "")
 
     assert left(tmp_path) == []

@@ -1,6 +1,7 @@
 """iaasctl get, describe, events: what is printed and in which form."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -115,6 +116,26 @@ def test_describe_a_node_lists_its_machines(server: Server, run: Run) -> None:
     text = run("describe", "node/n1").out
     assert "machines on it:\nNAME" in text
     assert "far" not in text
+
+
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        ([{"node": "n1", "state": "fetching", "done": 430, "size": 1000}], "  n1 fetching 43 %\n"),
+        ([{"node": "n1", "state": "fetching", "done": 0, "size": 0}], "  n1 fetching\n"),
+        ([{"node": "n2", "state": "ready", "done": 5, "size": 5, "reason": ""}], "  n2 ready\n"),
+        ([{"node": "n3", "state": "failed", "reason": "no room"}], "  n3 failed: no room\n"),
+        (["odd", {"node": 3}], "  odd\n  3 -\n"),
+    ],
+)
+def test_describe_an_image_says_which_nodes_have_it(
+    server: Server, run: Run, nodes: list[Any], said: str
+) -> None:
+    server.lists["images"] = [image() | {"nodes": nodes}]
+    text = run("describe", "image", str(image()["name"])).out
+    assert f"on nodes:\n{said}" in text
+    server.lists["images"] = [image() | {"nodes": []}]
+    assert "on no node\n" in run("describe", "image", str(image()["name"])).out
 
 
 def test_events_of_one_object_since_an_id(server: Server, run: Run) -> None:

@@ -14,6 +14,7 @@ import hyper.agent
 import reconciler.core.passes.release as release
 import reconciler.core.passes.retire as retire
 from hyper.agent import Agent
+from hyper.core import shelf
 from hyper.core.admission import Refusal, admit
 from hyper.core.model import Instance
 from hyper.core.views import Engine
@@ -166,6 +167,16 @@ def own_stops_forgotten() -> list[Swap]:
     return [(Agent, "_halt", lambda self, uid, *, halted: None)]
 
 
+def images_in_use_dropped() -> list[Swap]:
+    """Only what machines will start from is kept, not what instances rest on."""
+    honest = shelf.use_of
+
+    def use_of(*arguments: Any) -> Any:
+        return replace(honest(*arguments), used=set())
+
+    return [(hyper.agent, "use_of", use_of)]
+
+
 BUGS: dict[str, Callable[[], list[Swap]]] = {
     "old-report-confirms": old_report_confirms,
     "absence-removes": absence_removes,
@@ -179,4 +190,5 @@ BUGS: dict[str, Callable[[], list[Swap]]] = {
     "silence-is-absence": silence_is_absence,
     "late-ones-forgotten": late_ones_forgotten,
     "own-stops-forgotten": own_stops_forgotten,
+    "images-in-use-dropped": images_in_use_dropped,
 }

@@ -12,6 +12,7 @@ from manifests.kinds.image import MachineType
 from manifests.kinds.machine import PowerState, RestartPolicy
 from manifests.scalars import Port
 from reconciler.core.model import Object, Placed, Snapshot, Stage
+from tests.simulation.host import SimImages
 from tests.simulation.node import CPUS, MEMORY, SimNode
 from tests.simulation.oracle import demand
 from tests.simulation.truth import TruthEngine
@@ -127,6 +128,11 @@ def check_host(world: World, host: SimNode, placed: dict[str, Placed]) -> None:
             if handle[0] == host.host and stranger.type is type_:
                 known = engine.named(stranger.name)
                 demand(known is not None and known[1] == stranger, "S10: a stranger was changed")
+        for it in engine.ours():
+            here = host.disk.images.get(it.image)
+            demand(here or type_ is MachineType.DOCKER, f"S12: {it.name} has lost what it rests on")
+    held = sum(it.held for it in SimImages(host).stock())
+    demand(held <= host.cache, f"S12: the cache of {host.host} has {held} of {host.cache} bytes")
     published = {port: (target.ip, target.port) for port, target in host.published.items()}
     demand(published == ports, f"S9: {host.host} publishes {published}, not {ports}")
 

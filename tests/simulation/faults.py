@@ -25,6 +25,7 @@ LIKELIHOOD = {
     "client answer lost": 0.15,
     "publishing failed": 0.1,
     "fetch failed": 0.1,
+    "disk nearly full": 0.1,
     "slow look": 0.5,
 }
 """Chance of each fault at each of its occasions, where a seed has that fault at all."""

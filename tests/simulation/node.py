@@ -20,6 +20,7 @@ from hyper.ledger import LedgerError
 from hyper.workers import Workers
 from manifests.kinds.image import MachineType
 from manifests.scalars import Cpus, Memory
+from tests.simulation import documents
 from tests.simulation.faults import Crashed
 from tests.simulation.host import Disk, SimImages, SimLedger, SimPublisher
 from tests.simulation.truth import TruthEngine
@@ -42,6 +43,8 @@ class SimNode:
         for engine in self.engines.values():
             engine.fault = partial(self._fault, engine)
         self.disk = Disk()
+        self.cache = documents.LARGEST_SET * rng.choice((1, 2, 10))
+        """Bytes that its images may take: all that can be wanted at once find room."""
         self.published: Publication = {}
         self.publications = 0
         self.offset, self.rate = rng.uniform(0, 1e6), rng.uniform(0.98, 1.02)
@@ -75,11 +78,12 @@ class SimNode:
         ledger = SimLedger(self)
         boot = f"{self.host}-{self.boots}"
         host = Host(boot=boot, cpus=CPUS, memory=MEMORY, version="0")
-        self.agent = agent = Agent(ledger=ledger, engines=TRAITS, host=host)
+        images = SimImages(self)
+        self.agent = agent = Agent(ledger=ledger, engines=TRAITS, host=host, stock=images.stock())
         self.drivers = {type_: Simulated(engine) for type_, engine in self.engines.items()}
         self.workers = Workers(
             drivers=self.drivers,
-            images=SimImages(self),  # type: ignore[arg-type]
+            images=images,  # type: ignore[arg-type]
             publisher=SimPublisher(self),
             assignment=lambda: agent.assignment,
         )
@@ -110,7 +114,8 @@ class SimNode:
         on, self.world.faults.on = self.world.faults.on, False
         try:
             if isinstance(step, Create):
-                driver.create(step.placement, Path("/simulated"))
+                made = driver.create(step.placement, Path("/simulated"))
+                self.world.oracle.late.add((self.host, made.handle))
             elif isinstance(step, Start):
                 driver.start(step.handle)
         except DriverError:

@@ -52,6 +52,8 @@ class Oracle:
         self.given: dict[PlacementId, Limits] = {}
         self.wanted: dict[Key, tuple[Any, str]] = {}
         self.going: set[Key] = set()
+        self.late: set[tuple[str, str]] = set()
+        """(host, handle) of what a dead caller made."""
         self.failure = ""
 
     def fail(self, message: str) -> None:
@@ -121,6 +123,12 @@ class Oracle:
         for it in engine.ours():
             if it.handle == handle and it.epoch > orders.get(it.uid, 0):
                 self.fail(f"S10: {engine.host} removes {it.name}@{it.epoch} without an order")
+
+    def dropped(self, engine: TruthEngine, sha256: str) -> None:
+        """An agent dropped the bytes of an image. What dead callers make late nobody can know of."""
+        for it in engine.ours():
+            if it.image == sha256 and (engine.host, it.handle) not in self.late:
+                self.fail(f"S12: {engine.host} drops the image that {it.name}@{it.epoch} rests on")
 
     def noted(self, host: str, old: Assignment | None, new: Assignment | None) -> None:
         """An agent makes an assignment its own."""

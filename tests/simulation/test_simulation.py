@@ -42,7 +42,13 @@ def test_a_seed_says_everything() -> None:
     assert first == log("2")
 
 
-QUICK = ("late-answers-count", "ledger-saved-later", "no-compare-and-set", "silence-is-absence")
+QUICK = (
+    "late-answers-count",
+    "ledger-saved-later",
+    "no-compare-and-set",
+    "silence-is-absence",
+    "images-in-use-dropped",
+)
 
 
 @pytest.mark.parametrize("bug", QUICK)

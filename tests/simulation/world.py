@@ -129,7 +129,7 @@ class World:
         finally:
             self.faults.on = on
 
-    def fetch(self, image: ImageRef, url: str, token: str) -> None:
+    def fetch(self, image: ImageRef, token: str) -> None:
         """The bytes of an image, as an agent gets them."""
         from hyper.download import ImageError
 

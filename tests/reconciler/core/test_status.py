@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from manifests.scalars import Sha256
+from manifests.wire import ImagePhase, ImageReport, Report
 from reconciler.core.model import NodeState, Seen, Snapshot
 from reconciler.core.status import MachineState, Status, machine_status, node_status
 from reconciler.core.view import view, views
@@ -177,3 +179,60 @@ def test_the_view_of_an_image_names_its_users() -> None:
         "ready",
         "docker-archive",
     )
+
+
+def with_images(
+    before: Snapshot, *images: ImageReport, state: NodeState = NodeState.READY
+) -> Snapshot:
+    report = replace(report_of(before), images=images)
+    error = "" if state is NodeState.READY else "timeout"
+    return replace(before, seen={"n1": Seen(state, report, error)})
+
+
+def report_of(before: Snapshot) -> Report:
+    report = before.seen["n1"].report
+    assert report is not None
+    return report
+
+
+def of_web(before: Snapshot, phase: str, **more: Any) -> ImageReport:
+    (placed,) = before.placements
+    return ImageReport(sha256=placed.wire.image.sha256, phase=ImagePhase(phase), **more)
+
+
+@pytest.mark.parametrize(
+    ("phase", "image", "reason"),
+    [
+        ("preparing", {"phase": "fetching", "done": 43, "size": 99}, "fetching image web: 43 %"),
+        ("preparing", {"phase": "fetching"}, "fetching image web"),
+        ("preparing", {"phase": "ready"}, "said by the agent"),
+        ("running", {"phase": "fetching", "done": 43, "size": 99}, "said by the agent"),
+    ],
+)
+def test_a_machine_that_waits_for_its_image_says_how_much_has_come(
+    phase: str, image: dict[str, Any], reason: str
+) -> None:
+    before = one(shows=[f"web@1 {phase}"])
+    report = report_of(before)
+    machines = tuple(replace(it, reason="said by the agent") for it in report.machines)
+    before = replace(before, seen={"n1": Seen(NodeState.READY, replace(report, machines=machines))})
+    name = before.objects["Machine", "web"].machine.image
+    expected = reason.replace("image web", f"image {name}")
+    assert status(with_images(before, of_web(before, **image))).reason == expected
+
+
+def test_the_view_of_an_image_says_which_nodes_have_it() -> None:
+    before = one()
+    found = with_images(before, of_web(before, "fetching", done=3, size=10))
+    assert views(found, "Image", secrets=True)[0]["nodes"] == [
+        {"node": "n1", "state": "fetching", "done": 3, "size": 10, "reason": ""}
+    ]
+    other = replace(of_web(before, "ready"), sha256=Sha256("f" * 64))
+    assert views(with_images(before, other), "Image", secrets=True)[0]["nodes"] == []
+
+
+def test_what_a_silent_node_has_is_unknown() -> None:
+    before = one()
+    silent = with_images(before, of_web(before, "ready"), state=NodeState.UNAVAILABLE)
+    (node,) = views(silent, "Image", secrets=True)[0]["nodes"]
+    assert (node["state"], node["reason"]) == ("unknown", "timeout")
