@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from iaasctl import answers, uploads
 from iaasctl.answers import Object
@@ -72,7 +73,7 @@ class Lab(Reading):
             return self._add_file(name, Path(file), type, format, progress)
         from iaasctl.formats import declared
 
-        found = declared(str(url), type, format)
+        found = declared(urlsplit(str(url)).path, type, format)
         body = {"name": name, "type": found.type, "format": found.format}
         return self._create("images", body | {"url": url, "sha256": sha256})
 

@@ -178,6 +178,14 @@ def test_an_image_of_a_registry(go: Run, client: Client) -> None:
     assert (image["type"], image["format"], image["sha256"]) == ("docker", "registry", "a" * 64)
 
 
+def test_an_image_of_an_address(go: Run, client: Client) -> None:
+    url = "https://images.example/debian-12.qcow2?token=x"
+    assert go("img", "add", "debian", "--url", url, "--sha256", "a" * 64).code == 0
+    (image,) = client.images()
+    assert (image["type"], image["format"], image["sha256"]) == ("libvirt", "qcow2", "a" * 64)
+    assert image["spec"]["url"] == url
+
+
 def test_a_name_in_use_is_told_before_anything_is_sent(shop: Client, tmp_path: Path) -> None:
     other = tmp_path / "other.raw"
     other.write_bytes(b"other")
