@@ -85,9 +85,10 @@ class Teller:
     def _tell(self, source: Source, *, once: bool = True) -> None:
         told = _told(source)
         if once and told != self._row.told:
-            log.warning("%s: %s: %s", source.name, source.state, source.reason)
+            what = f"commit {source.commit}: " if source.commit else ""
+            log.warning("%s: %s: %s%s", source.name, source.state, what, source.reason)
             row = replace(self._row, path=source.path, told=told)
-            self._store.record([row, self._event(source.state, source.reason)])
+            self._store.record([row, self._event(source.state, what + source.reason)])
             self._row = row
         self._show(source)
 

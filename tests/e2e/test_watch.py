@@ -1,4 +1,4 @@
-"""A git work tree and a plain directory as sources: what is committed runs, and nothing else does."""
+"""A git work tree as the source: what is committed runs, and nothing else does."""
 
 import shutil
 import time

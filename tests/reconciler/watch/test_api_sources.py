@@ -81,7 +81,7 @@ def test_what_is_shown_of_one(
     }
     (event,) = api.get("/iaas/events", params={"kind": "Source", "limit": "1"}).json()
     assert (event["name"], event["reason"]) == ("dir:shop", "Broken")
-    assert event["message"] == one["reason"]
+    assert event["message"] == f"commit {bad}: {one['reason']}"
 
 
 def test_its_name_is_nobody_elses(world: World, api: httpx2.Client) -> None:
