@@ -302,3 +302,14 @@ def test_every_answer_is_json_that_nobody_keeps(world: World) -> None:
 
 def test_errors_have_one_shape() -> None:
     assert set(ApiError(400, "x", "y").answer.body) == SHAPE
+
+
+@pytest.mark.parametrize(
+    "path", ["/health", "/iaas/machines", "/iaas/machines/web", "/iaas/nodes", "/openapi.json"]
+)
+def test_head_answers_like_get_without_a_body(world: World, path: str) -> None:
+    client = filled(world)
+    got, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len(got.content))
+    assert head.headers.get("etag") == got.headers.get("etag")

@@ -3,16 +3,14 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx2
 import pytest
 
-from reconciler.core.plan import Forget
 from tests.reconciler.hostile import refused
 from tests.reconciler.looping import looping
-from tests.reconciler.stores import gone, leaving
-from tests.reconciler.world import World, image, machine, node, plan, uid
+from tests.reconciler.world import World, image, machine, node, uid
 
 WEB = "/iaas/machines/web"
 
@@ -180,11 +178,7 @@ def test_a_client_may_wait_until_it_is_gone(world: World) -> None:
 
 def confirm(world: World) -> None:
     """The node has removed it."""
-    item = world.store.snapshot().objects["Machine", "m00"]
-    forget = Forget(kind="Machine", name=item.name, uid=item.uid, reason="test")
-    for operations in ((leaving(item),), (gone(item), forget)):
-        revision = world.store.snapshot().revision
-        world.store.commit(plan(*operations), revision=revision, term=world.term)
+    world.forget("m00")
     world.cluster.signal.bump()
 
 
@@ -282,21 +276,47 @@ def test_nonsense_to_match_is_refused(lab: World, text: str) -> None:
     assert found["field"] == "If-Match"
 
 
+def meanwhile(world: World, patch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Has something happen between the next look at an object and the write."""
+    turn = world.desk._one_at_a_time
+
+    def late() -> object:
+        patch.setattr(world.desk, "_one_at_a_time", turn)
+        happens()
+        return turn()
+
+    patch.setattr(world.desk, "_one_at_a_time", late)
+
+
 def test_the_version_is_checked_when_it_is_written(
     lab: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever changes it between our look and our write is not overwritten."""
     seen = lab.client().get(WEB).headers["etag"]
-    turn = lab.desk._one_at_a_time
-
-    def late() -> object:
-        monkeypatch.setattr(lab.desk, "_one_at_a_time", turn)
-        put(lab, "stopped")
-        return turn()
-
-    monkeypatch.setattr(lab.desk, "_one_at_a_time", late)
+    meanwhile(lab, monkeypatch, lambda: put(lab, "stopped"))
     assert put(lab, "running", **{"If-Match": seen}).status_code == 412
     assert lab.store.snapshot().objects["Machine", "web"].machine.state == "stopped"
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_another_that_has_the_name_by_now_is_not_touched(
+    lab: World, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def replaced() -> None:
+        lab.desk.delete([("Machine", "web")])
+        lab.forget("web")
+        lab.desk.apply([machine("web")])
+
+    meanwhile(lab, monkeypatch, replaced)
+    body = {"json": {"state": "stopped"}} if method == "PUT" else {}
+    error(lab.client().request(method, WEB, **body), 404)  # type: ignore[arg-type]
+    found = lab.store.snapshot().objects["Machine", "web"]
+    assert (found.machine.state, found.deleting) == ("running", False)
+
+
+def test_the_answer_to_a_change_is_a_version_to_wait_on(lab: World) -> None:
+    known = {"If-None-Match": put(lab, "stopped").headers["etag"]}
+    assert lab.client().get(WEB, headers=known).status_code == 304
 
 
 def test_a_known_version_of_one_object_answers_304_and_waits(lab: World) -> None:

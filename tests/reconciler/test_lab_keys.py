@@ -7,10 +7,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from reconciler.core.plan import Forget
 from reconciler.store import Store, keys
 from tests.reconciler.hostile import refused
-from tests.reconciler.world import OPERATOR, SHA256, World, image, plan, raw
+from tests.reconciler.world import OPERATOR, SHA256, World, image, raw
 
 BODY = {"image": "disk", "name": "web"}
 
@@ -86,9 +85,7 @@ def test_a_key_stands_for_one_request(lab: World) -> None:
 def test_what_was_made_and_is_gone_is_said_to_be_gone(lab: World) -> None:
     post(lab, BODY)
     lab.client().delete("/iaas/machines/web")
-    item = lab.store.snapshot().objects["Machine", "web"]
-    forget = Forget(kind="Machine", name=item.name, uid=item.uid, reason="test")
-    lab.store.commit(plan(forget), revision=lab.store.snapshot().revision, term=lab.term)
+    lab.forget("web")
     answer = post(lab, BODY)
     assert (answer.status_code, answer.json()["error"]) == (410, "gone")
     assert post(lab, BODY, key="new").status_code == 201
