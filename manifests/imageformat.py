@@ -13,13 +13,34 @@ from typing import IO, NamedTuple
 from manifests.kinds.image import ImageFormat
 
 KIB, MIB, TIB = 1 << 10, 1 << 20, 1 << 40
-LARGEST_DISK = 64 * TIB
+LARGEST_DISK = 2 * TIB
+"""A file of a few bytes may claim any size, and the machine's disk may grow to it on its node."""
 LARGEST_TABLE = 32 * MIB
 """For a qcow2's L1 and refcount tables, which qemu reads into memory; qemu's own limits."""
 LARGEST_READ = MIB
 MOST_MEMBERS = 20_000
 
 MAGIC = b"QFI\xfb"
+OTHERS: tuple[tuple[int, bytes, str], ...] = (
+    (0, MAGIC, "qcow2"),
+    (0, b"KDMV", "vmdk"),
+    (0, b"COWD", "vmdk"),
+    (0, b"QED\0", "qed"),
+    (0, b"vhdxfile", "vhdx"),
+    (0, b"conectix", "vpc"),
+    (0, b"WithoutFreeSpace", "parallels"),
+    (0, b"WithouFreSpacExt", "parallels"),
+    (64, b"\x7f\x10\xda\xbe", "vdi"),
+)
+"""What other formats have where: declared as raw, one of these is a mistake, or a trap for any program
+that guesses."""
+PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"BZh": "bzip2",
+    b"PK\3\4": "zip",
+}
 HEADER_2 = struct.Struct(">4sIQIIQIIQQIIQ")
 HEADER_3 = struct.Struct(">QQQII")
 EXTENDED_L2 = 1 << 4
@@ -78,16 +99,39 @@ def check(format_: ImageFormat, file: IO[bytes], size: int) -> int | None:
 
     Returns the size in bytes of the disk that a machine will see, None where it sees no disk.
     """
+    file.seek(0)
+    head = file.read(4 * KIB)
+    if size == 0 or not head:
+        raise FormatError("is empty")
+    for magic, name in PACKED.items():
+        if head.startswith(magic):
+            raise FormatError(f"is packed with {name}; unpack it first")
     return CHECKS[format_](file, size)
 
 
-def _raw(_file: IO[bytes], size: int) -> int:
-    """Any bytes are a raw disk, those of a qcow2 too, as long as nobody probes."""
-    if size == 0:
-        raise FormatError("is empty")
+def _raw(file: IO[bytes], size: int) -> int:
     if size > LARGEST_DISK:
-        raise FormatError("is larger than 64 TiB")
+        raise FormatError("is larger than 2 TiB")
+    if other := _other(file, size):
+        hint = "declare that" if other == "qcow2" else f"qemu-img convert -f {other} -O raw IN OUT"
+        raise FormatError(f"is a {other}, not raw; {hint}")
     return size
+
+
+def _other(file: IO[bytes], size: int) -> str:
+    """The format that a file has which is declared as raw, where it is one that is known."""
+    file.seek(0)
+    head = file.read(4 * KIB)
+    for at, magic, name in OTHERS:
+        if head[at:].startswith(magic):
+            return name
+    file.seek(max(0, size - 512))
+    if file.read(8) == b"conectix":
+        return "vpc"
+    # A vmdk of several files begins with a text that names them.
+    lines = (line.strip() for line in head.split(b"\n"))
+    said = next((line for line in lines if line and not line.startswith(b"#")), b"")
+    return "vmdk" if said.replace(b" ", b"").startswith(b"version=") else ""
 
 
 def _qcow2(file: IO[bytes], size: int) -> int:
@@ -101,7 +145,7 @@ def _qcow2(file: IO[bytes], size: int) -> int:
         raise FormatError(f"has clusters of 2^{header.cluster_bits} bytes")
     features, length = _version_3(head) if header.version == 3 else (0, HEADER_2.size)
     if not 0 < header.disk <= LARGEST_DISK:
-        raise FormatError("has a disk of size 0 or of more than 64 TiB")
+        raise FormatError("has a disk of size 0 or of more than 2 TiB")
     cluster = 1 << header.cluster_bits
     _table("L1", header.l1_at, 8 * header.l1_size, size)
     _table("refcount", header.refcounts_at, header.refcount_clusters * cluster, size)

@@ -10,12 +10,14 @@ Not here: anything that talks to the engine.
 import json
 import posixpath
 import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from hyper.drivers.docker_layers import Budget, check_layer
 from manifests.imageformat import FormatError, WaryFile
 
 CHUNK = 256 * 1024
@@ -58,6 +60,7 @@ def rewritten(path: Path, tag: str) -> Iterator[bytes]:
     """
     with _refusals(), path.open("rb") as file:
         contents = read(file)
+        _check_layers(file, contents, path.stat().st_size)
         manifest = [{"Config": contents.config, "RepoTags": [tag], "Layers": contents.layers}]
         text = json.dumps(manifest).encode()
         yield header(Member(MANIFEST, tarfile.REGTYPE, len(text)))
@@ -160,6 +163,25 @@ def _json(file: IO[bytes], found: dict[str, Member], name: str) -> Any:
         return json.loads(file.read(member.size))
     except (ValueError, RecursionError):
         raise ArchiveError(f"its {name!r} is not JSON") from None
+
+
+def _check_layers(file: IO[bytes], contents: Contents, size: int) -> None:
+    """Each as often as it is named: the engine unpacks one on top of itself, too."""
+    links = {item.name: item.target for item in contents.members if item.kind == tarfile.SYMTYPE}
+    named = Counter(_followed(posixpath.normpath(name), links) for name in contents.layers)
+    budget = Budget(size)
+    for member in contents.members:
+        if member.size:
+            budget.times = max(1, named[member.name])
+            check_layer(file, member.offset, member.size, budget)
+
+
+def _followed(name: str, links: dict[str, str]) -> str:
+    for _ in links:
+        if name not in links:
+            break
+        name = posixpath.normpath(posixpath.join(posixpath.dirname(name), links[name]))
+    return name
 
 
 def _copied(file: IO[bytes], member: Member) -> Iterator[bytes]:

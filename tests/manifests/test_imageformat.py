@@ -1,13 +1,19 @@
 """Headers of images: what qemu itself makes is accepted, what leads elsewhere is refused."""
 
+import bz2
+import gzip
 import io
+import lzma
 import shutil
 import struct
 import subprocess
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from manifests.imageformat import FormatError, check
 from manifests.kinds.image import ImageFormat
@@ -81,7 +87,8 @@ def test_a_plain_qcow2_is_accepted_and_tells_its_disk() -> None:
         ({"cluster_bits": 8}, "clusters"),
         ({"cluster_bits": 63}, "clusters"),
         ({"disk": 0}, "disk of size 0"),
-        ({"disk": 1 << 63}, "64 TiB"),
+        ({"disk": 1 << 63}, "2 TiB"),
+        ({"disk": 60 * 10**12, "l1_size": 120_000}, "2 TiB"),
         ({"l1_size": 1}, "too small"),
         ({"l1_size": 2, "incompatible": 1 << 4}, "too small"),
         ({"l1_size": 0}, "L1 table"),
@@ -112,12 +119,64 @@ def test_what_is_refused(changes: dict[str, int | bytes], message: str) -> None:
         checked(qcow2(**changes))
 
 
-def test_a_raw_disk_may_hold_anything_but_nothing() -> None:
-    assert checked(qcow2(), ImageFormat.RAW) == 4 << 16
+def test_a_raw_disk_may_hold_anything_but_another_format() -> None:
+    boot = b"\xeb\x63\x90".ljust(510, b"\0") + b"\x55\xaa"
+    for data in (boot, bytes(512), b"#!ipxe\nkernel x\n", b"version", b"\n" * 5000, b"x"):
+        assert checked(data, ImageFormat.RAW) == len(data)
     with pytest.raises(FormatError, match="empty"):
         checked(b"", ImageFormat.RAW)
-    with pytest.raises(FormatError, match="64 TiB"):
-        check(ImageFormat.RAW, io.BytesIO(), 8 << 60)
+    with pytest.raises(FormatError, match="2 TiB"):
+        check(ImageFormat.RAW, io.BytesIO(b"x"), 8 << 60)
+
+
+DESCRIPTOR = b"""# Disk DescriptorFile
+version=1
+CID=ef30cd5b
+createType="monolithicFlat"
+RW 16384 FLAT "/etc/shadow" 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (qcow2(), "is a qcow2, not raw; declare that"),
+        (DESCRIPTOR, "is a vmdk, not raw; qemu-img convert -f vmdk -O raw"),
+        (DESCRIPTOR.replace(b"# Disk DescriptorFile\n", b"\n  # x\n\t\n"), "is a vmdk"),
+        (DESCRIPTOR.replace(b"version=1", b" version = 1"), "is a vmdk"),
+        (b"KDMV" + bytes(508), "is a vmdk"),
+        (b"COWD" + bytes(508), "is a vmdk"),
+        (b"QED\0" + bytes(508), "is a qed"),
+        (b"vhdxfile" + bytes(504), "is a vhdx"),
+        (bytes(1024) + b"conectix".ljust(512, b"\0"), "is a vpc"),
+        (b"WithoutFreeSpace" + bytes(500), "is a parallels"),
+        (b"<<< Oracle VM VirtualBox Disk Image >>>\n".ljust(64) + b"\x7f\x10\xda\xbe", "is a vdi"),
+    ],
+)
+def test_what_is_another_format_is_not_raw(data: bytes, message: str) -> None:
+    with pytest.raises(FormatError, match=message):
+        checked(data, ImageFormat.RAW)
+
+
+@pytest.mark.parametrize(
+    "format_", [ImageFormat.RAW, ImageFormat.QCOW2, ImageFormat.DOCKER_ARCHIVE]
+)
+@pytest.mark.parametrize(
+    ("pack", "name"),
+    [(gzip.compress, "gzip"), (lzma.compress, "xz"), (bz2.compress, "bzip2")],
+    ids=["gzip", "xz", "bzip2"],
+)
+def test_what_is_packed_is_not_unpacked_here(
+    pack: Callable[[bytes], bytes], name: str, format_: ImageFormat
+) -> None:
+    with pytest.raises(FormatError, match=f"is packed with {name}; unpack it first"):
+        checked(pack(bytes(1 << 20)), format_)
+
+
+@pytest.mark.parametrize("data", [b"\x28\xb5\x2f\xfd" + bytes(600), b"PK\3\4" + bytes(600)])
+def test_nor_is_zstd_nor_zip(data: bytes) -> None:
+    with pytest.raises(FormatError, match="is packed with z"):
+        checked(data, ImageFormat.RAW)
 
 
 def test_a_docker_archive_has_a_manifest() -> None:
@@ -144,6 +203,26 @@ def test_headers_that_chain_without_end_are_refused() -> None:
     extended.type, extended.size = tarfile.XHDTYPE, 0
     with pytest.raises(FormatError, match="not an uncompressed tar"):
         checked(extended.tobuf() * 5000 + bytes(1024), ImageFormat.DOCKER_ARCHIVE)
+
+
+@given(
+    st.sampled_from([ImageFormat.RAW, ImageFormat.QCOW2, ImageFormat.DOCKER_ARCHIVE]),
+    st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=8),
+    st.sampled_from([qcow2(), qcow2(version=2), DESCRIPTOR, tarfile.TarInfo("x").tobuf(), b""]),
+)
+def test_any_header_is_accepted_or_refused_in_words(
+    format_: ImageFormat, changes: list[tuple[int, int]], start: bytes
+) -> None:
+    data = bytearray(start)
+    for at, value in changes:
+        data[at : at + 1] = bytes([value])
+    disk, reason = None, "accepted"
+    try:
+        disk = checked(bytes(data), format_)
+    except FormatError as error:
+        reason = str(error)
+    assert reason.isprintable()
+    assert disk is None or 0 < disk <= 2 << 40
 
 
 needs_qemu = pytest.mark.skipif(shutil.which("qemu-img") is None, reason="no qemu-img here")
@@ -190,3 +269,34 @@ def test_what_qemu_makes_with_a_backing_or_data_file_is_refused(tmp_path: Path) 
     subprocess.run(["qemu-img", "snapshot", "-c", "s", tmp_path / "base"], check=True)
     with pytest.raises(FormatError, match="snapshots"):
         checked((tmp_path / "base").read_bytes())
+
+
+@needs_qemu
+@pytest.mark.parametrize(
+    "options",
+    [
+        "-f qcow2",
+        "-f qed",
+        "-f vdi",
+        "-f vmdk",
+        "-f vmdk -o subformat=monolithicFlat",
+        "-f vmdk -o subformat=streamOptimized",
+        "-f vhdx",
+        "-f vpc",
+        "-f vpc -o subformat=fixed",
+        "-f parallels",
+    ],
+)
+def test_what_qemu_makes_of_another_format_is_not_raw(tmp_path: Path, options: str) -> None:
+    path = tmp_path / "a"
+    subprocess.run(["qemu-img", "create", "-q", *options.split(), str(path), "8M"], check=True)
+    with pytest.raises(FormatError, match=r"is a \w+, not raw"):
+        checked(path.read_bytes(), ImageFormat.RAW)
+
+
+@needs_qemu
+def test_sixty_terabytes_in_a_small_file_are_refused(tmp_path: Path) -> None:
+    data = made_by_qemu(tmp_path / "a", "-o", "cluster_size=2M", "60T")
+    assert len(data) < 9_000_000
+    with pytest.raises(FormatError, match="2 TiB"):
+        checked(data)
