@@ -13,6 +13,7 @@ from pathlib import Path
 
 from manifests.kinds import Manifest
 from manifests.load import Document
+from reconciler.core.explain import PlanLine
 from reconciler.core.model import Key, Object, Snapshot
 from reconciler.core.preview import Outcome
 from reconciler.core.sources import State
@@ -160,8 +161,7 @@ class Directory:
             self._teller.faulty(found, State.CONFLICT, collisions(documents, error.conflicts))
             return Again.WHEN_CHANGED
         except Braked as error:
-            lines = self._submit(documents, dry_run=True).lines
-            self._teller.waiting(found, str(error), lines)
+            self._teller.waiting(found, str(error), self._lines(documents))
             return Again.WHEN_CHANGED
         except (Refused, ImageError, StoreError) as error:
             log.warning("%s: %s; it is tried again", self.name, error)
@@ -169,6 +169,13 @@ class Directory:
             self._teller.tell(found, State.CONFLICT, reason, once=False)
             return Again.LATER
         return Again.NO
+
+    def _lines(self, documents: Sequence[Document]) -> tuple[PlanLine, ...]:
+        """What it would do; () where that cannot be told any more, for the cluster has changed."""
+        try:
+            return self._submit(documents, dry_run=True).lines
+        except (Refused, ImageError):
+            return ()
 
     @property
     def _root(self) -> str:

@@ -36,9 +36,16 @@ def range_of(path: str, place: Place | None, files: Container[str] = ()) -> Rang
 
 
 def _ways(path: str, real: str, place: Place | None) -> tuple[str, ...]:
-    """Names that would lead elsewhere if they were given to something else."""
-    marks = [os.path.join(place.top, ".git")] if place else []
-    return tuple(dict.fromkeys([path, real, *marks]))
+    """Names that would lead elsewhere if they were given to something else, links on the way too."""
+    names = [path, *(str(parent) for parent in Path(path).parents if parent.is_symlink())]
+    names += [os.path.join(place.top, ".git")] if place else []
+    return tuple(dict.fromkeys([real, *map(_really, names)]))
+
+
+def _really(name: str) -> str:
+    """Where the name itself is, whatever it leads to: that is how events call it."""
+    folder, base = os.path.split(name)
+    return os.path.join(os.path.realpath(folder), base)
 
 
 def _nearest(path: str) -> str:

@@ -17,7 +17,7 @@ from reconciler.watch.found import Found
 log = logging.getLogger("reconciler.watch")
 
 MOST = 1000
-"""Problems and notes that are kept."""
+"""Problems, notes and lines of a plan that are kept."""
 
 WORDS = {
     State.APPLIED: "Applied",
@@ -53,7 +53,7 @@ class Teller:
         self._tell(replace(source, problems=tuple(problems[:MOST])))
 
     def waiting(self, found: Found, reason: str, lines: tuple[PlanLine, ...]) -> None:
-        source = replace(self._blank(found), state=State.WAITING, lines=lines)
+        source = replace(self._blank(found), state=State.WAITING, lines=lines[:MOST])
         self._tell(replace(source, reason=f"it waits for approval: {reason}"))
 
     def in_force(self, found: Found, changed: int) -> Sequence[Record]:

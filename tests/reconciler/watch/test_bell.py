@@ -197,16 +197,26 @@ def test_another_directory_renamed_into_its_place(tmp_path: Path, listen: Listen
     assert listener.rings()
 
 
-def test_a_link_that_is_turned_to_another_directory(tmp_path: Path, listen: Listen) -> None:
-    nodes(tmp_path / "v1", 1)
-    nodes(tmp_path / "v2", 2)
+@pytest.mark.parametrize("inside", ["", "deep", "deep/er"])
+@pytest.mark.parametrize("base", ["", "link"])
+def test_a_link_that_is_turned_to_another_directory(
+    tmp_path: Path, listen: Listen, inside: str, base: str
+) -> None:
+    (tmp_path / "link").symlink_to(".")
+    nodes(tmp_path / "v1" / inside, 1)
+    nodes(tmp_path / "v2" / inside, 2)
     (tmp_path / "shop").symlink_to("v1")
-    listener = listen(tmp_path / "shop")
+    listener = listen(tmp_path / base / "shop" / inside)
     (tmp_path / "new").symlink_to("v2")
     (tmp_path / "new").rename(tmp_path / "shop")
     assert listener.rings()
     listener.hang()
-    nodes(tmp_path / "v2", 3)
+    nodes(tmp_path / "v1" / inside, 3)
+    assert listener.silent(), "the old one is nobody's business any more"
+    nodes(tmp_path / "v2" / inside, 3)
+    assert listener.rings()
+    listener.hang()
+    shutil.rmtree(tmp_path / "v2")
     assert listener.rings()
 
 

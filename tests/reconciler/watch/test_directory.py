@@ -12,7 +12,7 @@ import yaml
 
 from reconciler.core.access import Actor
 from reconciler.sources import NotWaiting
-from reconciler.submit import Conflicts
+from reconciler.submit import Busy, Conflicts
 from reconciler.watch.pacing import Again
 from tests.reconciler.watch.trees import Watched, commit, git, node, nodes, repository
 from tests.reconciler.world import World, document, image, machine
@@ -227,6 +227,48 @@ def test_many_removals_wait_for_approval_of_exactly_what_was_seen(
     assert [(entry.who, entry.objects) for entry in audited] == [
         ("chief", ("source/dir:shop",))
     ] * 2
+
+
+def test_a_commit_is_approved_by_its_name(world: World, watch: Watch, shop: Path) -> None:
+    repository(shop)
+    watched = running(world, watch, shop, 0)
+    for number in range(5):
+        put(shop, machine(f"m{number}"), name=f"m{number}.yaml")
+    put(shop, image(), node_document(), name="base.yaml")
+    commit(shop)
+    watched.look()
+    world.place_all()
+    git(shop, "rm", "-q", *(f"m{number}.yaml" for number in range(5)))
+    name = commit(shop)
+    watched.look()
+    assert watched.state == "waiting"
+    with pytest.raises(NotWaiting, match=name):
+        watched.sources.approve("dir:shop", "0" * 40, BY)
+    watched.sources.approve("dir:shop", name, BY)
+    watched.look()
+    assert (watched.state, watched.row.commit, watched.objects) == (
+        "applied",
+        name,
+        {"disk", "node1"},
+    )
+
+
+def test_what_would_be_done_is_told_even_where_the_cluster_changes_meanwhile(
+    world: World, watch: Watch, shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = running(world, watch, shop, 6)
+    for number in range(5):
+        (shop / f"m{number}.yaml").unlink()
+    apply = world.desk.apply
+
+    def changing(*documents: object, **options: object) -> object:
+        if options["dry_run"]:
+            raise Busy("the cluster is changing too fast; try again")
+        return apply(*documents, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(world.desk, "apply", changing)
+    assert watched.look() is Again.WHEN_CHANGED
+    assert (watched.state, watched.seen.lines) == ("waiting", ())
 
 
 def test_another_project_of_the_same_name_waits_for_approval(
