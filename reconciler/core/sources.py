@@ -12,7 +12,6 @@ from reconciler.core.explain import PlanLine
 DIRECTORY = "dir:"
 """What the names of such sources begin with; nobody else may use them."""
 
-
 SOURCE_KIND = "Source"
 """What events about such a source are filed under."""
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 from manifests.problem import Problem
 
@@ -20,7 +21,7 @@ class Stopped(Exception):
     """The program ends."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Found:
     """`files` are (name below the directory, bytes) by name. `problems` are files that could not be
     read, `notes` sentences about what is left out. `empty`: why there are no files, where that is known."""
@@ -32,7 +33,7 @@ class Found:
     commit: str = ""
     empty: str = ""
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Of names and bytes; another one wherever anything else would be applied or complained of."""
         whole = hashlib.sha256()

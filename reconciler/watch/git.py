@@ -62,18 +62,18 @@ def find(path: str) -> Place | None:
 def _control(mark: str) -> str:
     """The git directory that `.git`, a directory or a file that names one, stands for."""
     if os.path.isdir(mark):
-        return mark
+        return os.path.realpath(mark)
     text = _line(mark)
     if not text.startswith("gitdir: "):
         raise Unreadable(f"{mark} is not what git makes")
-    return os.path.normpath(os.path.join(os.path.dirname(mark), text.removeprefix("gitdir: ")))
+    return os.path.realpath(os.path.join(os.path.dirname(mark), text.removeprefix("gitdir: ")))
 
 
 def _common(control: str) -> str:
     named = os.path.join(control, "commondir")
     if not os.path.exists(named):
         return control
-    return os.path.normpath(os.path.join(control, _line(named)))
+    return os.path.realpath(os.path.join(control, _line(named)))
 
 
 def _line(file: str) -> str:

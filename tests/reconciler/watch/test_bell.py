@@ -281,6 +281,17 @@ def test_a_work_tree_whose_repository_goes_and_comes(tmp_path: Path, listen: Lis
     assert listener.rings()
 
 
+def test_a_git_directory_behind_a_link(tmp_path: Path, listen: Listen) -> None:
+    shop = repository(tmp_path / "shop")
+    (shop / ".git").rename(tmp_path / "elsewhere")
+    (shop / ".git").symlink_to("../elsewhere")
+    nodes(shop, 1)
+    commit(shop)
+    listener = listen(shop)
+    commit(shop)
+    assert listener.rings()
+
+
 def test_the_end_of_a_rebase_rings(tmp_path: Path, listen: Listen) -> None:
     shop = repository(tmp_path / "shop")
     nodes(shop, 1)
