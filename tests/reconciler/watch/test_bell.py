@@ -288,7 +288,7 @@ def test_a_git_directory_behind_a_link(tmp_path: Path, listen: Listen) -> None:
     nodes(shop, 1)
     commit(shop)
     listener = listen(shop)
-    commit(shop)
+    git(shop, "checkout", "-q", "--detach")  # which changes HEAD alone
     assert listener.rings()
 
 
