@@ -11,7 +11,10 @@ import pytest
 import yaml
 
 from reconciler.core.access import Actor
+from reconciler.core.sources import Applied
 from reconciler.sources import NotWaiting
+from reconciler.store import Store, StoreError
+from reconciler.store.records import WRITERS
 from reconciler.submit import Busy, Conflicts
 from reconciler.watch.pacing import Again
 from tests.reconciler.watch.trees import Watched, commit, git, node, nodes, repository
@@ -547,6 +550,25 @@ def test_what_is_no_longer_watched_is_shown_while_objects_of_it_are_left(
     world.desk.delete([("Node", "n1")])
     world.forget("n1", kind="Node")
     assert world.sources.all() == []
+
+
+def test_what_is_in_force_is_stored_with_it_or_neither_is(
+    world: World, watch: Watch, shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: object) -> None:
+        raise StoreError("the power is gone")
+
+    nodes(shop, 1)
+    watched = watch(shop)
+    with monkeypatch.context() as patch:
+        patch.setitem(WRITERS, Applied, crash)
+        assert watched.look() is Again.LATER
+    after = Store(world.store.database)
+    assert (after.snapshot().objects, after.sources(), after.events()) == ({}, {}, ())
+    watch(shop).look()
+    after = Store(world.store.database)
+    assert set(after.snapshot().objects) == {("Node", "n1")}
+    assert after.sources()["dir:shop"].revision == after.snapshot().revision
 
 
 def test_trouble_of_the_store_is_not_told_as_trouble_of_the_directory(
