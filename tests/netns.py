@@ -28,6 +28,14 @@ class Host:
         run("ip", "netns", "add", self.name)
         self.ip("link", "set", "lo", "up")
 
+    @classmethod
+    def of_process(cls, pid: int) -> "Host":
+        """The namespace that a process is in already, named until `remove`."""
+        found = cls.__new__(cls)
+        found.name = f"iaas-{uuid4().hex[:8]}"
+        run("ip", "netns", "attach", found.name, str(pid))
+        return found
+
     def ip(self, *arguments: str) -> str:
         return run("ip", "-n", self.name, *arguments)
 
