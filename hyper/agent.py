@@ -317,7 +317,8 @@ class Agent:
         if self.assignment is None or not self._served or not self._served_known():
             return
         run = [item for item in self.assignment.run if item.type in self._served]
-        step, wakes = self._publishing.step(publication(run, self._views.by_uid()), turn.now)
+        wanted, by = publication(run, self._views.by_uid()), self.assignment.publisher
+        step, wakes = self._publishing.step(wanted, turn.now, by)
         turn.wakes += wakes
         if step is not None:
             self._begin(turn, step)

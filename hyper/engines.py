@@ -1,6 +1,7 @@
 """The drivers this agent has: one table. An SDK that is not installed costs only its own engine."""
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from hyper.core.model import Traits
 from hyper.drivers import Driver
 from hyper.ports import Publisher
 from manifests.kinds.image import MachineType
+from manifests.kinds.node import PublisherKind
 
 
 def ident(state: Path) -> str:
@@ -69,7 +71,17 @@ def load(
     return drivers, traits
 
 
-def publisher(state: Path) -> Publisher:
+def publisher(
+    state: Path, choose: Callable[[], PublisherKind] = lambda: PublisherKind.NFTABLES
+) -> Publisher:
+    """That of VMs' ports; `choose` tells by which kind they shall be published now."""
+    from hyper.ports.chosen import Chosen
     from hyper.ports.nftables import Nftables
+    from hyper.ports.pwncat import Pwncat
 
-    return Nftables(ident(state), f"viaas{ident(state)}")
+    made: dict[PublisherKind, Publisher] = {
+        PublisherKind.NFTABLES: Nftables(ident(state), f"viaas{ident(state)}"),
+        PublisherKind.PWNCAT: Pwncat(),
+    }
+    # Rules outlive the agent, processes do not.
+    return Chosen(made, choose, {PublisherKind.NFTABLES} if shutil.which("nft") else set())

@@ -26,6 +26,7 @@ from hyper.purge import purge
 from hyper.runner import Runner
 from hyper.workers import Workers
 from manifests.kinds.image import MachineType
+from manifests.kinds.node import PublisherKind
 from manifests.scalars import Memory
 from manifests.tokens import TokenError, token_from
 
@@ -138,10 +139,16 @@ def run(options: argparse.Namespace) -> None:
         boot=secrets.token_hex(8), cpus=host.cpus(), memory=host.memory(), version=program_version()
     )
     agent = Agent(ledger=ledger, engines=traits, host=me, stock=images.stock())
+
+    def choose() -> PublisherKind:
+        return agent.assignment.publisher if agent.assignment else PublisherKind.NFTABLES
+
     workers = Workers(
         drivers=drivers,
         images=images,
-        publisher=engines.publisher(options.state) if MachineType.LIBVIRT in drivers else None,
+        publisher=engines.publisher(options.state, choose)
+        if MachineType.LIBVIRT in drivers
+        else None,
         assignment=lambda: agent.assignment,
     )
     runner = Runner(

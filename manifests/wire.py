@@ -183,7 +183,8 @@ class ImageReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What an agent sees. `generation` is the assignment it works on, durable on its disk.
+    """What an agent sees. `generation` is the assignment it works on, durable on its disk, `publisher`
+    the one that it names.
 
     (`boot`, `revision`) tells two reports apart: `boot` is new at each start of the agent.
     cpus and memory are what the host has to hand out.
@@ -200,4 +201,5 @@ class Report:
     machines: tuple[MachineReport, ...] = ()
     foreign: tuple[Foreign, ...] = ()
     listeners: tuple[Listener, ...] = ()
+    publisher: PublisherKind = PublisherKind.NFTABLES
     images: tuple[ImageReport, ...] = ()

@@ -39,6 +39,8 @@ def admit(request: Exchange, mine: Assignment | None, *, vacant: bool) -> Assign
     if request.term < mine.term:
         raise Refusal("term", f"a controller of term {mine.term} has taken over")
     taken = new if new and new.generation > mine.generation else mine
+    if new and new.generation == mine.generation:
+        taken = replace(taken, publisher=new.publisher)  # a setting of the node, of no generation
     return replace(taken, term=request.term)
 
 

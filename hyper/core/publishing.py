@@ -6,6 +6,7 @@ from hyper.core.backoff import FRESH, failed
 from hyper.core.model import Instance, Life, Publication, Target
 from hyper.core.steps import Outcome, Publish
 from manifests.kinds.machine import PowerState
+from manifests.kinds.node import PublisherKind
 from manifests.scalars import Port
 from manifests.wire import Placement
 
@@ -38,15 +39,19 @@ class Publishing:
         self.published: Publication | None = None
         self._refused: Mapping[Port, str] = {}
         self._trouble = FRESH
+        self._by: PublisherKind | None = None
         self._check_at = 0.0
 
-    def step(self, wanted: Publication, now: float) -> tuple[Publish | None, list[float]]:
+    def step(
+        self, wanted: Publication, now: float, by: PublisherKind = PublisherKind.NFTABLES
+    ) -> tuple[Publish | None, list[float]]:
         """(what to publish now, when to ask again)."""
         if now < self._trouble.retry_at:
             return None, [self._trouble.retry_at]
         told = self.published is not None and wanted == {**self.published, **self._left_out(wanted)}
+        told = told and by is self._by
         if not told or (wanted and now >= self._check_at):
-            return Publish(wanted=wanted), []
+            return Publish(wanted=wanted, by=by), []
         return None, [self._check_at] if wanted else []
 
     def _left_out(self, wanted: Publication) -> Publication:
@@ -57,6 +62,7 @@ class Publishing:
             self._trouble = failed(self._trouble, error=outcome.error, uid="publish", now=now)
             return
         self._refused, self._trouble, self._check_at = outcome.refused, FRESH, now + CHECK
+        self._by = step.by
         self.published = {
             port: target for port, target in step.wanted.items() if port not in outcome.refused
         }

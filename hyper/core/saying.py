@@ -107,6 +107,7 @@ def told(
         machines=machines,
         foreign=foreign,
         listeners=listeners,
+        publisher=assignment.publisher if assignment else before.publisher,
         images=images,
     )
     return before if new == before else replace(new, revision=before.revision + 1)

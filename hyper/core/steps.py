@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from hyper.core.model import Instance, Publication, Stock, View
 from hyper.core.room import Lack
 from manifests.kinds.image import MachineType
+from manifests.kinds.node import PublisherKind
 from manifests.scalars import Port, Uid
 from manifests.wire import ImageRef, Placement
 
@@ -82,9 +83,10 @@ class Erase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publish:
-    """Make exactly these ports published."""
+    """Make exactly these ports published, by this publisher."""
 
     wanted: Publication
+    by: PublisherKind = PublisherKind.NFTABLES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

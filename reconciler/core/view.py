@@ -5,6 +5,7 @@ from typing import Any
 
 from manifests.codec import dump
 from manifests.kinds.image import ImageSpec
+from manifests.kinds.node import PublisherKind
 from manifests.problem import SECRET
 from reconciler.core.images import ImageState, image_status
 from reconciler.core.model import UNSEEN, Object, Snapshot, newest
@@ -12,6 +13,13 @@ from reconciler.core.onnodes import image_nodes
 from reconciler.core.status import machine_status, node_status
 
 Json = dict[str, Any]
+
+PUBLISHERS = {
+    PublisherKind.NFTABLES: "",
+    PublisherKind.PWNCAT: "one client of a VM's port at a time, and two in a row may read each other's"
+    " data: for the lab only",
+}
+"""What must be known of how a node publishes ports of VMs."""
 
 
 MASK = "***"
@@ -100,6 +108,7 @@ class _Viewer:
                 for driver in (report.drivers if report else ())
             ],
             "publisher": item.node.publisher,
+            "publisherDetail": PUBLISHERS[item.node.publisher],
             "foreign": [
                 {"type": found.type, "name": found.name, "ports": list(found.ports)}
                 for found in (report.foreign if report else ())

@@ -53,10 +53,12 @@ def placement_for(machine: Object, image: Object, epoch: int) -> Placement:
 def assignment_for(snapshot: Snapshot, node: Name, base: Assignment) -> Assignment:
     """Everything `node` shall run and remove; `base` has what is the same for every node."""
     here = [placed for placed in snapshot.placements if placed.node == node]
+    item = snapshot.get("Node", node)
     return replace(
         base,
         node=node,
         generation=snapshot.generations.get(node, 0),
+        publisher=item.node.publisher if item else base.publisher,
         run=tuple(placed.wire for placed in here if placed.stage is Stage.ACTIVE),
         leaving=tuple(
             Tombstone(placed.uid, placed.epoch, placed.wire.type)

@@ -33,8 +33,10 @@ class Session:
 
     def behind(self, snapshot: Snapshot) -> bool:
         """Whether the node must still be told of its newest assignment."""
-        generation = snapshot.generations.get(self.node, 0)
-        return self._report is None or self._report.generation < generation
+        generation, item = snapshot.generations.get(self.node, 0), snapshot.get("Node", self.node)
+        if self._report is None or self._report.generation < generation:
+            return True
+        return item is not None and item.node.publisher is not self._report.publisher
 
     def ask(self) -> tuple[int, Exchange]:
         """The next question, and its number."""

@@ -190,6 +190,45 @@ def served(outside: Host, port: int) -> bool:
     return False
 
 
+def test_the_labs_publisher_by_setting_and_back(cluster: Cluster, outside: Host) -> None:
+    """The node's setting moves the ports of VMs that run; the processes live and die with the agent."""
+    cluster.settle()
+    documents = cluster.documents()
+    documents[0] = {**documents[0], "spec": documents[0]["spec"] | {"publisher": "pwncat"}}
+    cluster.lab.apply(*documents)
+    (first,) = until("pwncat runs", lambda: forwards(cluster))
+    assert f"0.0.0.0:{cluster.vm_port}" in first.cmdline()
+    until("it answers", lambda: served(outside, cluster.vm_port))
+    assert f"iaas_{ident(cluster.lab.state)}" not in said("nft", "list", "tables")
+    described = cluster.lab.ctl("describe", "node", "n1").out
+    assert "publisher: " in described
+    assert "one client of a VM's port at a time" in described
+    shown = cluster.lab.get("node", "n1")["listeners"]
+    assert cluster.vm_port not in [it["port"] for it in shown], "it is ours"
+
+    cluster.lab.agent.kill()
+    until("it ends with its agent", lambda: not first.is_running(), GONE)
+    cluster.lab.agent.start()
+    until("it answers again", lambda: served(outside, cluster.vm_port))
+
+    off = cluster.documents(vm1={"state": "stopped"})
+    off[0] = documents[0]
+    began = time.monotonic()
+    cluster.lab.ctl("apply", "-f", cluster.lab.write(*off))
+    until("it is gone", lambda: refused(connects(outside, "another host"), cluster.vm_port), GONE)
+    print(f"gone {time.monotonic() - began:.2f} s after the stop was asked for")
+    cluster.lab.apply(*documents)
+    until("it is back", lambda: served(outside, cluster.vm_port))
+
+    cluster.settle()
+    assert forwards(cluster) == []
+
+
+def forwards(cluster: Cluster) -> list[psutil.Process]:
+    found = psutil.Process(cluster.lab.agent.pid).children()
+    return [it for it in found if any("pwncat" in word for word in it.cmdline())]
+
+
 def test_no_process_is_left_behind(cluster: Cluster) -> None:
     """After all the publishing of this module."""
     cluster.settle()

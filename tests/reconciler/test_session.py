@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from manifests.kinds.node import PublisherKind
 from manifests.scalars import Cpus, Memory, Name
 from manifests.wire import Assignment, Report
 from reconciler.core.model import NodeState
@@ -174,3 +175,18 @@ def test_the_first_answer_after_silence_is_enough(talk: Talk) -> None:
     assert talk.state == (NodeState.READY, "")
     talk.session.silent("timeout")
     assert talk.state[0] == NodeState.READY
+
+
+def test_a_node_is_told_of_another_publisher_until_it_says_that_it_has_it(talk: Talk) -> None:
+    question, _ = talk.session.ask()
+    talk.session.answer(question, report())
+    assert talk.session.ask()[1].assignment is None
+    other = node("node1")
+    other["spec"]["publisher"] = "pwncat"
+    talk.world.desk.apply([other])
+    assert talk.session.behind(talk.world.cluster.snapshot())
+    question, asked = talk.session.ask()
+    assert asked.assignment is not None
+    assert asked.assignment.publisher is PublisherKind.PWNCAT
+    talk.session.answer(question, replace(report(2), publisher=PublisherKind.PWNCAT))
+    assert not talk.session.behind(talk.world.cluster.snapshot())

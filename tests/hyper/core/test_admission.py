@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from hyper.core.admission import Refusal, admit
+from manifests.kinds.node import PublisherKind
 from manifests.scalars import Name
 from tests.hyper.making import CLUSTER, OTHER, assignment, exchange, placement
 
@@ -80,3 +81,11 @@ def test_but_not_by_a_word_that_comes_late(more: dict[str, Any]) -> None:
 def test_a_vacant_agent_obeys_its_own_cluster_all_the_same() -> None:
     with pytest.raises(Refusal):
         admit(exchange(term=2), MINE, vacant=True)
+
+
+def test_the_publisher_is_a_setting_of_no_generation() -> None:
+    """The agent reports which one it goes by; a late word is put right by the next."""
+    same = assignment(generation=5, term=3, publisher=PublisherKind.PWNCAT)
+    assert admit(exchange(same), MINE, vacant=False) == replace(MINE, publisher=same.publisher)
+    older = replace(same, generation=4)
+    assert admit(exchange(older), MINE, vacant=False) == MINE
