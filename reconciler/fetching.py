@@ -70,19 +70,29 @@ class Fetcher:
         try:
             while True:
                 wake.clear()
-                snapshot = self._cluster.snapshot()
-                if known is not snapshot.objects or any(map(self._library.has, self._lost)):
-                    known = snapshot.objects
-                    self._look(snapshot)
-                for sha256, hurry in self._hurry.items():
-                    if self._library.has(sha256):
-                        hurry.set()
+                try:
+                    known = self._look_again(known)
+                except Exception:  # a disk that fails ends no controller
+                    known = None
+                    log.exception("the images that are missing could not be found out")
+                    await asyncio.sleep(self._first_pause)
+                    continue
                 await wake.wait()
         finally:
             tasks = [task for _, task in self._jobs.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _look_again(self, known: object) -> object:
+        """At all images where the objects are others than the known ones; which they are now."""
+        snapshot = self._cluster.snapshot()
+        if known is not snapshot.objects or any(map(self._library.has, self._lost)):
+            self._look(snapshot)
+        for sha256, hurry in self._hurry.items():
+            if self._library.has(sha256):
+                hurry.set()
+        return snapshot.objects
 
     def _look(self, snapshot: Snapshot) -> None:
         """Start and end jobs, so that there is one for all bytes that are missing."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from reconciler.images.errors import LibraryLocked
+from reconciler.images.errors import Broken, LibraryLocked
 
 PARTIAL = ".part"
 NEW = "new-"
@@ -26,10 +26,18 @@ SAFE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class Directory:
-    """Made where it is missing, for us alone; held until `close`. Raises LibraryLocked, OSError."""
+    """Made where it is missing, for us alone; held until `close`. Raises LibraryLocked, Broken."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        try:
+            self._claim(root)
+        except OSError as error:
+            raise Broken(
+                f"{root} cannot be used for images: {error.strerror}; choose another with --images"
+            ) from None
+
+    def _claim(self, root: Path) -> None:
         if not root.is_dir():
             root.mkdir(mode=0o700, parents=True)
             _sync(root.parent)

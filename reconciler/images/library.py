@@ -195,12 +195,13 @@ class Library:
             if old or count > MOST_PARTIALS or size > MOST_PARTIAL_BYTES:
                 self._drop(name)
 
-    def _make_room(self) -> bool:
-        """Drop the oldest unfinished file that nobody is writing."""
-        for name, _ in reversed(self._idle()):
-            self._drop(name)
-            return True
-        return False
+    def _make_room(self, missing: int) -> bool:
+        """Drop the oldest unfinished file that nobody is writing, if all of them would be enough."""
+        idle = self._idle()
+        if not idle or sum(status.st_size for _, status in idle) < missing:
+            return False
+        self._drop(idle[-1][0])
+        return True
 
     def _idle(self) -> list[tuple[str, os.stat_result]]:
         """Newest first."""

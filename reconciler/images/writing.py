@@ -17,6 +17,8 @@ from reconciler.images.directory import Directory
 from reconciler.images.errors import BadBytes, LibraryFull, disk_errors
 
 CHUNK = 128 << 10
+SYNCED = 256 << 20
+"""So often the disk is waited for: at the end, or when the program is to end, it must not take minutes."""
 
 
 @dataclass(slots=True)
@@ -34,10 +36,10 @@ class Hashed:
 class Room:
     """What is free, less what stays free and what others were promised.
 
-    `make_room` frees something that is not needed; False when there is nothing of that kind.
+    `make_room` frees something that is not needed; False where so many bytes cannot be had that way.
     """
 
-    def __init__(self, root: Path, reserve: int, make_room: Callable[[], bool]) -> None:
+    def __init__(self, root: Path, reserve: int, make_room: Callable[[int], bool]) -> None:
         self.reserve = reserve
         self._root = root
         self._make_room = make_room
@@ -47,10 +49,10 @@ class Room:
     def promise(self, name: str, count: int) -> None:
         """Keep `count` bytes for `name`, until it takes less. Raises LibraryFull."""
         while not self._promises(name, count):
-            if not self._make_room():
-                free = max(0, self._free(but=name))
+            free = self._free(but=name)
+            if not self._make_room(count - free):
                 raise LibraryFull(
-                    f"no room for {count} bytes: {free} are free in the image library"
+                    f"no room for {count} bytes: {max(0, free)} are free in the image library"
                 )
 
     def take(self, name: str, count: int) -> None:
@@ -109,6 +111,8 @@ class Writer:
         with disk_errors():
             while view:
                 view = view[os.write(self._fd, view) :]
+            if self.offset // SYNCED != (self.offset + len(data)) // SYNCED:
+                os.fdatasync(self._fd)
         if self.hashed.count == self.offset:
             self.hashed.add(data)
         self.offset += len(data)

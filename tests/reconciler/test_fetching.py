@@ -24,7 +24,7 @@ from reconciler.images.https import Https
 from reconciler.loop import Loop
 from tests.reconciler.control import within
 from tests.reconciler.mirror import Mirror, Request, serving, trust
-from tests.reconciler.world import VIEWER, World, document, machine, node
+from tests.reconciler.world import VIEWER, World, create, document, machine, node
 
 DATA = os.urandom(3_000_000)
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -469,3 +469,26 @@ def test_what_is_no_plain_https_url_is_refused_and_not_repeated(world: World, ur
     answer = world.client().post("/iaas/apply", json={"documents": [data]})
     assert (answer.status_code, answer.json()["faults"][0]["path"]) == (422, ["spec", "url"])
     assert "password" not in answer.text
+
+
+def test_a_disk_that_fails_for_a_while_ends_nothing(
+    world: World, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has, failed = world.library.has, threading.Event()
+
+    def failing(sha256: str) -> bool:
+        failed.set()
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(world.library, "has", failing)
+
+    async def scene() -> None:
+        # By hand: the desk would fail, too.
+        change = create(7, image(mirror))
+        world.store.submit([change], revision=world.store.snapshot().revision)
+        world.cluster.signal.bump()
+        await within(10, failed.is_set)
+        monkeypatch.setattr(world.library, "has", has)
+        await becomes(world, "ready")
+
+    play(world, scene, pause=0.05)

@@ -15,6 +15,7 @@ import pytest
 
 from reconciler.images import (
     BadBytes,
+    ImageError,
     Incomplete,
     InUse,
     Library,
@@ -247,6 +248,15 @@ def test_unfinished_files_give_way_when_room_is_needed(small_disk: Path) -> None
     found.close()
 
 
+def test_nothing_is_given_up_for_what_cannot_fit_anyway(small_disk: Path) -> None:
+    found = Library(small_disk, reserve=0)
+    found.receive(f"{1:064}", io.BytesIO(bytes(900_000)), 900_000, total=1_000_000)
+    with pytest.raises(LibraryFull):
+        found.put(SHA256, Broken(), 9_000_000)
+    assert kept(found) == {1: 900_000}
+    found.close()
+
+
 def test_a_full_disk_leaves_nothing_half_done_and_heals(small_disk: Path) -> None:
     found = Library(small_disk, reserve=0)
     with pytest.raises(LibraryFull, match="no room for 9000000 bytes"):
@@ -340,6 +350,19 @@ def test_images_are_readable_for_whom_the_directory_is(tmp_path: Path) -> None:
         found.put(SHA256, io.BytesIO(DATA), len(DATA))
         assert stat.S_IMODE(found.path(SHA256).stat().st_mode) == readable
         found.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("file", "File exists"), ("file/images", "Not a directory")]
+)
+def test_a_directory_that_cannot_be_had_is_told_in_a_sentence(
+    tmp_path: Path, name: str, why: str
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ImageError) as caught:
+        Library(tmp_path / name)
+    words = f"{tmp_path / name} cannot be used for images: {why}; choose another with --images"
+    assert str(caught.value) == words
 
 
 def test_a_second_controller_on_the_same_directory_is_refused(tmp_path: Path) -> None:
