@@ -19,10 +19,15 @@ MOST_REQUESTS = 1000
 
 NAME = re.compile(rb"[A-Za-z0-9!#$%&'*+.^`|~-]+")
 ONCE = (b"Content-Length", b"Transfer-Encoding", b"Host", b"Authorization", b"Content-Type")
+TOO_MANY = "too many headers"
 STATUS = {
+    TOO_MANY: (431, TOO_MANY),
     "413": (431, "the headers are too large"),
     "414": (431, "the request line is too long"),
+    "501": (501, "the transfer coding is not known: send the body with a Content-Length"),
+    "505": (505, "only HTTP/1.1 is spoken here"),
 }
+"""By cheroot's status, or by what `Headers` said."""
 
 
 class Headers(http.HeaderReader):
@@ -46,7 +51,7 @@ class Headers(http.HeaderReader):
             raise ValueError("malformed header name")
         key = key_name.title()
         if len(self._seen) == MOST_HEADERS:
-            raise ValueError("too many headers")
+            raise ValueError(TOO_MANY)
         if key in ONCE and key in self._seen:
             raise ValueError(f"two headers {key.decode()}")
         self._seen.append(key)
@@ -75,7 +80,8 @@ class Request(http.HTTPRequest):
 
     def simple_response(self, status: str, msg: str = "") -> None:
         """The server's own refusals."""
-        code, text = STATUS.get(str(status)[:3]) or (int(str(status)[:3]), msg or str(status)[4:])
+        number, _, phrase = str(status).partition(" ")
+        code, text = STATUS.get(msg) or STATUS.get(number) or (int(number), msg or phrase)
         self.close_connection = True
         with suppress(OSError):
             self.conn.wfile.write(refusal(code, text))
