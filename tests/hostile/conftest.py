@@ -1,7 +1,6 @@
 """One running program for all hostile inputs, and what they cost it, told at the end."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import trustme
@@ -51,5 +50,3 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("hostile inputs")
         for line in TALLY.lines():
             terminalreporter.write_line(line)
-
-

@@ -96,7 +96,9 @@ class Program:
 
     @property
     def secrets(self) -> set[str]:
-        return {self.token(role) for role in ROLES} | {(self.root / "agent.token").read_text().strip()}
+        return {self.token(role) for role in ROLES} | {
+            (self.root / "agent.token").read_text().strip()
+        }
 
     def ask(
         self, method: str, path: str, body: bytes | Any = b"", role: str = "admin", **headers: str
@@ -134,7 +136,9 @@ class Program:
 
     def kept(self) -> object:
         """All that it has stored but for its notes of refusals, and the names of its images."""
-        with closing(sqlite3.connect(f"file:{self.root}/state/state.db?mode=ro", uri=True)) as store:
+        with closing(
+            sqlite3.connect(f"file:{self.root}/state/state.db?mode=ro", uri=True)
+        ) as store:
             tables = [
                 name
                 for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
