@@ -76,8 +76,14 @@ class ImageCache:
         except FileNotFoundError:
             return None
 
-    def fetch(self, type_: MachineType, image: ImageRef, source: Source) -> Path:
-        """The file of an image, downloaded unless it is here. Raises ImageError, NoRoom.
+    def note(self, type_: MachineType, image: ImageRef) -> None:
+        """The engine is about to have something of the image. Raises ImageError."""
+        with self._lock:
+            if self._cards.get(type_, image.sha256) is None:
+                self._write(Card(type=type_, image=image))
+
+    def fetch(self, image: ImageRef, source: Source) -> Path:
+        """The file of an image that was noted, downloaded unless it is here. Raises ImageError, NoRoom.
 
         What came before a download broke off is kept for the next one. Whoever asks for an image
         that is being downloaded gets the outcome of that download.
@@ -93,7 +99,7 @@ class ImageCache:
             return flight.landing.result()
         try:
             # Another flight may have landed between our look and our take-off.
-            path = self.path(image) or self._download(type_, image, source)
+            path = self.path(image) or self._download(image, source)
         except BaseException as error:
             self._land(image)
             flight.landing.set_exception(error)
@@ -105,7 +111,8 @@ class ImageCache:
 
     def hold(self, type_: MachineType, image: ImageRef, engine: int) -> None:
         """The engine has prepared the image, and keeps so many bytes of it. Raises ImageError."""
-        self._write(Card(type=type_, image=image, engine=engine, ready=True))
+        with self._lock:
+            self._write(Card(type=type_, image=image, engine=engine, ready=True))
 
     def drop(self, type_: MachineType, image: ImageRef) -> None:
         """The engine has nothing of an image any more; its bytes go with the last that had. Gone
@@ -172,9 +179,8 @@ class ImageCache:
         with self._lock:
             del self._flights[image.sha256]
 
-    def _download(self, type_: MachineType, image: ImageRef, source: Source) -> Path:
+    def _download(self, image: ImageRef, source: Source) -> Path:
         target, part = self._directory / image.sha256, self._part(image.sha256)
-        self._write(Card(type=type_, image=image))  # first: bytes without one are nobody's
         Download(
             image=image,
             part=part,

@@ -92,7 +92,8 @@ class Workers:
     def prepare(self, step: Prepare) -> Outcome:
         type_, image = step.type, step.image
         try:
-            path = self._images.fetch(type_, image, self._source())
+            self._images.note(type_, image)
+            path = None if image.repository else self._images.fetch(image, self._source())
             self._images.hold(type_, image, self._drivers[type_].prepare(image, path))
         except NoRoom as error:
             return self._of_image(step, str(error), error.lack)
@@ -121,8 +122,9 @@ class Workers:
         )
 
     def create(self, step: Create) -> Outcome:
-        path = self._images.path(step.placement.image)
-        if path is None:
+        image = step.placement.image
+        path = None if image.repository else self._images.path(image)
+        if path is None and not image.repository:
             raise ImageError("the bytes of the image are gone from the cache")
         ticket = next(self._tickets)
         instance = self._drivers[step.type].create(step.placement, path)

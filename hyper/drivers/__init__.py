@@ -54,11 +54,12 @@ class Driver(Protocol):
     def inspect(self, handle: str) -> Instance | None:
         """One of our instances now, None if gone or not ours."""
 
-    def prepare(self, image: ImageRef, path: Path) -> int:
+    def prepare(self, image: ImageRef, path: Path | None) -> int:
         """Make the verified bytes at `path` startable (docker: load them); a no-op when they are.
-        The bytes that the engine itself keeps of it."""
+        Without a path the engine gets them itself, from the image's registry by its digest. The
+        bytes that the engine keeps of it."""
 
-    def create(self, placement: Placement, image: Path) -> Instance:
+    def create(self, placement: Placement, image: Path | None) -> Instance:
         """Make the instance, not started. One with the same uid and epoch is returned as it is."""
 
     def start(self, handle: str) -> None: ...

@@ -8,10 +8,8 @@ inside (images that bring their own could not start).
 
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from itertools import chain
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,8 @@ from docker import APIClient
 
 from hyper.core.model import Instance, Life, View
 from hyper.drivers import DriverError, Notify, Refused
-from hyper.drivers.docker_archive import ArchiveError, rewritten
 from hyper.drivers.docker_connection import Conflict, Gone, connect, plainly
+from hyper.drivers.docker_images import Images
 from hyper.drivers.docker_watch import Watcher
 from hyper.drivers.docker_words import (
     CLUSTER,
@@ -30,8 +28,6 @@ from hyper.drivers.docker_words import (
     is_id,
     limits,
     stranger,
-    tag,
-    tags_of_ours,
 )
 from manifests.kinds.image import MachineType
 from manifests.scalars import Uid
@@ -41,8 +37,6 @@ SOCKET = "/var/run/docker.sock"
 
 STOP_GRACE = 10
 CALL_TIMEOUT = 60
-LOAD_TIMEOUT = 600
-"""Seconds without a sign of life. Unpacking a large layer is silent."""
 NAME_TIMEOUT, NAME_PAUSE = 5.0, 0.02
 
 
@@ -60,7 +54,7 @@ class Docker:
         """Ids known to be ours: what a container's labels say never changes."""
         self._lock = threading.Lock()
         self._client: APIClient | None = None
-        self._loading: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._images = Images(self._base_url, self._calls)
         self._watcher: Watcher | None = None
 
     def bind(self, cluster: str) -> None:
@@ -113,31 +107,21 @@ class Docker:
 
     # -- images
 
-    def prepare(self, image: ImageRef, path: Path) -> int:
-        with self._loading[image.sha256]:
-            if (size := self._size(image)) is None:
-                self._load(image, path)
-                size = self._size(image)
-        if size is None:
-            raise DriverError(f"docker did not load the image {image.sha256[:12]}")
-        return size
+    def prepare(self, image: ImageRef, path: Path | None) -> int:
+        return self._images.prepare(image, path)
 
     def discard(self, image: ImageRef) -> None:
-        self._remove_image(tag(image))
+        self._images.discard(image)
 
     def erase(self, uid: Uid, epoch: int) -> None:
         """Nothing: a container's files go with it, whoever removes it."""
 
     def leave(self) -> None:
-        with self._calls() as client:
-            names = tags_of_ours(client.images())
-        for name in names:
-            with suppress(Conflict):  # another agent on this host runs a machine of it
-                self._remove_image(name)
+        self._images.leave()
 
     # -- changing
 
-    def create(self, placement: Placement, image: Path) -> Instance:
+    def create(self, placement: Placement, image: Path | None) -> Instance:
         deadline = time.monotonic() + NAME_TIMEOUT
         while time.monotonic() < deadline:
             try:
@@ -184,6 +168,7 @@ class Docker:
     def close(self) -> None:
         if self._watcher is not None:
             self._watcher.close()
+        self._images.close()
         self._forget_client()
 
     # -- inside
@@ -246,6 +231,8 @@ class Docker:
             config = configuration(placement, self._cluster)
             made = client.create_container_from_config(config, name)
         self._ours.add(made["Id"])
+        if placement.image.repository:
+            self._check_image(placement, made["Id"])
         return Instance(
             uid=placement.uid,
             epoch=placement.epoch,
@@ -270,27 +257,14 @@ class Docker:
             raise Refused(f"the name {name} is taken by a container that is not ours")
         if (found.uid, found.epoch) != (placement.uid, placement.epoch):
             raise DriverError(f"the container {name} is still here from attempt {found.epoch}")
+        if placement.image.repository and found.life is Life.STOPPED and not found.ran:
+            self._check_image(placement, found.handle)
         return found
 
-    def _size(self, image: ImageRef) -> int | None:
-        """In bytes; None if it is not loaded."""
-        found = self._if_there(lambda client: client.inspect_image(tag(image)))
-        return int(found["Size"]) if found is not None else None
-
-    def _remove_image(self, name: str) -> None:
-        self._if_there(lambda client: client.remove_image(name))
-
-    def _load(self, image: ImageRef, path: Path) -> None:
-        try:
-            pieces = rewritten(path, tag(image))
-            first = next(pieces)  # a bad archive is found out before the engine hears of it
-            with plainly():
-                client: Any = connect(self._base_url, LOAD_TIMEOUT)
-                try:
-                    for line in client.load_image(chain([first], pieces)):
-                        if "error" in line:
-                            raise DriverError(f"docker does not load the image: {line['error']}")
-                finally:
-                    client.close()
-        except ArchiveError as error:
-            raise DriverError(f"the image {image.sha256[:12]} cannot be loaded: {error}") from None
+    def _check_image(self, placement: Placement, handle: str) -> None:
+        """A name can be moved to another image, a digest cannot: what was made from another one goes
+        before it is ever started."""
+        details = self._details(handle)
+        if details is not None and details["Image"] != self._images.expected(placement.image):
+            self.remove(handle)
+            raise Gone("the name of the image leads to another one")

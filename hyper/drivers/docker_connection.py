@@ -6,11 +6,13 @@ Here: what a failed call means. Not here: the calls.
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import requests
 import urllib3
-from docker import APIClient
+from docker import APIClient, auth
 from docker.errors import APIError, DockerException, StreamParseError
+from docker.types import CancellableStream
 
 from hyper.drivers import DriverError, EngineDown, Refused
 from hyper.drivers.docker_words import sentence
@@ -76,3 +78,18 @@ def connect(base_url: str, timeout: int) -> APIClient:
     client = APIClient(base_url=base_url, version="auto", timeout=timeout, max_pool_size=16)
     client.trust_env = False  # no proxies and no .netrc on a local socket, nor looking for them
     return client
+
+
+def pulling(client: Any, repository: str, tag: str) -> Any:
+    """A pull under way: what docker says of it line by line, with a `close` that ends it at once,
+    which the SDK's own has not. With the node's own credentials, from `docker login`."""
+    registry, _ = auth.resolve_repository_name(repository)
+    credentials = auth.get_config_header(client, registry)
+    response = client._post(
+        client._url("/images/create"),
+        params={"fromImage": repository, "tag": tag},
+        headers={"X-Registry-Auth": credentials} if credentials else {},
+        stream=True,
+    )
+    client._raise_for_status(response)
+    return CancellableStream(client._stream_helper(response, decode=True), response)

@@ -14,7 +14,8 @@ from manifests.kinds.image import MachineType
 from manifests.scalars import Cpus, Memory, Name, Uid
 from manifests.wire import Foreign, ImageRef, Placement
 
-REPOSITORY = "iaas-image"
+REPOSITORY, PULLED = "iaas-image", "iaas-pulled"
+"""Our names for images; the second only for those that were pulled for us."""
 CLUSTER, UID, EPOCH = "iaas.cluster", "iaas.uid", "iaas.epoch"
 DIGEST, NAME = "iaas.digest", "iaas.name"
 
@@ -48,10 +49,32 @@ def tag(image: ImageRef) -> str:
     return f"{REPOSITORY}:{image.sha256}"
 
 
+def pulled_tag(sha256: str) -> str:
+    return f"{PULLED}:{sha256}"
+
+
+def reference(image: ImageRef) -> str:
+    """Of an image of a registry: its digest alone decides."""
+    return f"{image.repository}@sha256:{image.sha256}"
+
+
+def digests_of(details: Mapping[str, Any], sha256: str) -> list[str]:
+    """The names by digest under which an image has this very one."""
+    names = details.get("RepoDigests") or []
+    return [name for name in names if name.endswith(f"@sha256:{sha256}")]
+
+
 def tags_of_ours(images: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The names that we gave to any of these images."""
-    names = (name for image in images for name in image.get("RepoTags") or [])
-    return sorted(name for name in names if name.startswith(f"{REPOSITORY}:"))
+    """The names of any of these images that are there for us, in an order in which they can go: the
+    mark that an image was pulled for us is the last."""
+    found = []
+    for image in images:
+        names = sorted(image.get("RepoTags") or [])
+        marks = [name for name in names if name.startswith(f"{PULLED}:")]
+        found += [name for name in names if name.startswith(f"{REPOSITORY}:")]
+        found += [it for mark in marks for it in digests_of(image, mark.partition(":")[2])]
+        found += marks
+    return found
 
 
 def container_name(placement: Placement) -> str:
@@ -168,6 +191,37 @@ def ending(state: Mapping[str, Any]) -> str:
     if code == 137:
         return "exit code 137: killed"
     return f"exit code {code}: {SIGNALS[code]}" if code in SIGNALS else f"exit code {code}"
+
+
+PULLING: list[tuple[str, str]] = [
+    (r"manifest unknown|not found|does not exist on|name unknown", "{host} has no {name}"),
+    (
+        r"unauthori[sz]ed|denied|no basic auth|authentication required|forbidden",
+        "{host} does not let this node have {name}: does it exist, or is `docker login {host}`"
+        " to be run on the node?",
+    ),
+    (
+        r"HTTP response to HTTPS client",
+        "{host} speaks plain HTTP, which docker refuses: list it as an insecure registry on the node",
+    ),
+    (
+        r"connection refused|no such host|no route|unreachable|timeout|deadline|reset by peer|EOF"
+        r"|server misbehaving|x509|certificate",
+        "{host} cannot be reached from this node: {error}",
+    ),
+]
+"""What docker says when it cannot pull, and what we say."""
+
+
+def not_pulled(image: ImageRef, message: str) -> DriverError:
+    head, slash, _ = image.repository.partition("/")
+    named = slash and ("." in head or ":" in head or head == "localhost")
+    plain = str(sentence(message))
+    for pattern, said in PULLING:
+        if re.search(pattern, message, re.IGNORECASE):
+            values = {"host": head if named else "docker.io", "name": reference(image)}
+            return DriverError("the registry " + said.format(**values, error=plain))
+    return DriverError(f"docker cannot pull {reference(image)}: {plain}")
 
 
 def sentence(message: str) -> DriverError:

@@ -187,22 +187,27 @@ class Libvirt:
 
     # -- making
 
-    def prepare(self, image: ImageRef, path: Path) -> int:
+    def prepare(self, image: ImageRef, path: Path | None) -> int:
+        self._base(image, path)
+        return 0
+
+    def _base(self, image: ImageRef, path: Path | None) -> Path:
+        if path is None:
+            raise Refused(f"a VM cannot start from a {image.format} image")
         check_base(path, image.format)
         make_readable(path)
-        return 0
+        return path.absolute()
 
     def discard(self, image: ImageRef) -> None:
         """Nothing was made of it: VMs start from the file itself."""
 
-    def create(self, placement: Placement, image: Path) -> Instance:
+    def create(self, placement: Placement, image: Path | None) -> Instance:
         handle = domain_uuid(placement.uid, placement.epoch)
         with self._making[handle]:
             try:
                 domain, facts, label = self._ours(handle)
             except Gone:
-                self.prepare(placement.image, image)
-                self._define(placement, image.absolute(), handle)
+                self._define(placement, self._base(placement.image, image), handle)
                 domain, facts, label = self._ours(handle)
             self._provide_disk(facts, label)
         self._watch.know(handle)

@@ -175,9 +175,11 @@ class Simulated:
         self.engine.check("inspect")
         return self._mine().get(handle)
 
-    def prepare(self, image: ImageRef, path: Path) -> int:
+    def prepare(self, image: ImageRef, path: Path | None) -> int:
         engine = self.engine
         engine.check("prepare")
+        if path is None and self.type is MachineType.LIBVIRT:
+            raise Refused(f"a VM cannot start from a {image.format} image")
         size = image.size if self.type is MachineType.DOCKER else 0
         if image.sha256 in engine.images:
             return size
@@ -188,8 +190,10 @@ class Simulated:
         engine.check("prepare done")
         return size
 
-    def create(self, placement: Placement, image: Path) -> Instance:
+    def create(self, placement: Placement, image: Path | None) -> Instance:
         engine = self._mutate("create")
+        if image is None and self.type is MachineType.LIBVIRT:
+            raise Refused(f"a VM cannot start from a {placement.image.format} image")
         name = f"iaas-{placement.name}-{placement.uid[:8]}"
         instance = self._known(placement, name)
         if instance is None:

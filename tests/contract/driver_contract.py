@@ -39,6 +39,8 @@ class Rig(ABC):
     cpus = (Cpus(1000), Cpus(2000))
     makes_images = True
     """Whether `prepare` leaves something on the engine that `discard` removes."""
+    pulls = True
+    """Whether the engine gets images from registries itself."""
     can_pause = True
 
     image: ImageRef
@@ -74,6 +76,10 @@ class Rig(ABC):
         """An image whose bytes are not where they should be."""
         image, path = self.fresh_image()
         return image, path.with_name("nothing")
+
+    @abstractmethod
+    def pulled_image(self) -> ImageRef:
+        """An image of a registry, never prepared; its engine may refuse any such (`pulls`)."""
 
     @abstractmethod
     def prepared(self, image: ImageRef) -> bool:
@@ -569,6 +575,26 @@ class DriverContract:
         driver.start(instance.handle)
         driver.stop(instance.handle)
 
+        driver.remove(instance.handle)
+        driver.discard(image)
+        assert not rig.prepared(image)
+
+    def test_an_image_of_a_registry_needs_no_bytes(self, rig: Rig) -> None:
+        driver = rig.driver()
+        image = rig.pulled_image()
+        if not rig.pulls:
+            with pytest.raises(Refused):
+                driver.prepare(image, None)
+            with pytest.raises(Refused):
+                driver.create(rig.placement(image=image), None)
+            return
+
+        assert driver.prepare(image, None) == driver.prepare(image, None) >= 0
+        instance = driver.create(rig.placement(image=image), None)
+        driver.start(instance.handle)
+
+        seen = now(driver, instance)
+        assert (seen.life, seen.image) == (Life.RUNNING, image.sha256)
         driver.remove(instance.handle)
         driver.discard(image)
         assert not rig.prepared(image)

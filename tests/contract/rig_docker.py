@@ -17,6 +17,7 @@ from manifests.scalars import Cpus
 from manifests.wire import ImageRef, Placement
 from tests import docker_images
 from tests.contract.driver_contract import Rig
+from tests.registry import Registry
 
 SOCKET = "/var/run/docker.sock"
 
@@ -31,6 +32,7 @@ class DockerRig(Rig):
         self.names: list[str] = []
         """Images to remove in the end."""
         self._foreign: list[str] = []
+        self._registry: Registry | None = None
         self.image, self.path = self.fresh_image()
         self.base = f"iaas-test-{uuid4().hex[:12]}"
 
@@ -50,6 +52,12 @@ class DockerRig(Rig):
         path = self.directory / f"{uuid4()}.tar"
         path.write_bytes(b"not a tar" * 1000)
         return docker_images.reference(path), path
+
+    def pulled_image(self) -> ImageRef:
+        if self._registry is None:
+            self._registry = Registry(self.directory / "registry")
+            self._registry.start()
+        return self._registry.push("app")
 
     def prepared(self, image: ImageRef) -> bool:
         return bool(self.client.images(name=tag(image)))
@@ -99,6 +107,8 @@ class DockerRig(Rig):
         return container_name(placement)
 
     def close(self) -> None:
+        if self._registry is not None:
+            self._registry.close()
         for name in [self.base, *self.names]:
             with absent_is_fine():
                 self.client.remove_image(name)

@@ -16,8 +16,8 @@ from hyper.drivers import Driver
 from hyper.drivers.domain_xml import domain_name
 from hyper.drivers.libvirt import Libvirt
 from hyper.drivers.libvirt_connection import start_event_loop
-from manifests.kinds.image import MachineType
-from manifests.scalars import Memory
+from manifests.kinds.image import ImageFormat, MachineType
+from manifests.scalars import Memory, Sha256
 from manifests.wire import ImageRef, Placement
 from tests import vm_images
 from tests.contract.driver_contract import DEADLINE, Rig
@@ -30,6 +30,7 @@ class LibvirtRig(Rig):
     type = MachineType.LIBVIRT
     memory = (Memory(vm_images.MEMORY), Memory(vm_images.MEMORY + 32))
     makes_images = False
+    pulls = False
 
     def __init__(self, directory: Path) -> None:
         self._stack = ExitStack()
@@ -56,6 +57,10 @@ class LibvirtRig(Rig):
         path = self.directory / f"{uuid4()}.qcow2"
         path.write_bytes(b"not a disk" * 1000)
         return vm_images.reference(path), path
+
+    def pulled_image(self) -> ImageRef:
+        sha256 = Sha256("0" * 64)
+        return ImageRef(sha256=sha256, format=ImageFormat.REGISTRY, size=0, repository="app")
 
     def prepared(self, image: ImageRef) -> bool:
         return False

@@ -7,7 +7,7 @@ import pytest
 
 from hyper.drivers import Driver
 from hyper.drivers.simulated import Engine, Simulated, down
-from manifests.kinds.image import FORMATS, MachineType
+from manifests.kinds.image import FORMATS, ImageFormat, MachineType
 from manifests.scalars import Sha256, Uid
 from manifests.wire import ImageRef, Placement
 from tests.contract.driver_contract import Rig
@@ -42,6 +42,10 @@ class DockerLike(Rig):
 
     def missing_image(self) -> tuple[ImageRef, Path]:
         return self.broken_image()  # the simulated engine reads no files
+
+    def pulled_image(self) -> ImageRef:
+        sha256 = Sha256(uuid4().hex * 2)
+        return ImageRef(sha256=sha256, format=ImageFormat.REGISTRY, size=0, repository="app")
 
     def prepared(self, image: ImageRef) -> bool:
         return image.sha256 in self.engine.images
@@ -83,3 +87,4 @@ class DockerLike(Rig):
 
 class LibvirtLike(DockerLike):
     type = MachineType.LIBVIRT
+    pulls = False

@@ -280,13 +280,14 @@ def test_preparing_at_once_loads_once(rig: DockerRig) -> None:
     driver = Docker(SOCKET)
     driver.bind(rig.cluster)
     loads = []
-    load = driver._load
+    images = driver._images
+    load = images._load
 
     def counted(image: ImageRef, path: Path) -> None:
         loads.append(image)
         load(image, path)
 
-    driver._load = counted  # type: ignore[method-assign]
+    images._load = counted  # type: ignore[method-assign]
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: driver.prepare(image, path), range(4)))
@@ -312,6 +313,7 @@ def test_leaving_removes_the_images_that_nobody_uses(
     rig: DockerRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hyper.drivers.docker_words.REPOSITORY", f"{rig.base}-leaving")
+    monkeypatch.setattr("hyper.drivers.docker_words.PULLED", f"{rig.base}-pulled")
     driver = rig.driver()
     (used, used_path), (idle, idle_path) = rig.fresh_image(), rig.fresh_image()
     driver.prepare(idle, idle_path)

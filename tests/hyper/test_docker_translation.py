@@ -137,8 +137,15 @@ def test_only_names_of_our_giving_are_ours() -> None:
         {"RepoTags": ["nginx:latest", "iaas-image:b"]},
         {"RepoTags": None},
         {"RepoTags": ["evil/iaas-image:x", "iaas-image-not:x", "iaas-image:a"]},
+        {"RepoTags": ["iaas-image:c", "nginx:1"], "RepoDigests": ["nginx@sha256:c"]},
     ]
-    assert tags_of_ours(images) == ["iaas-image:a", "iaas-image:b"]
+    assert tags_of_ours(images) == ["iaas-image:b", "iaas-image:a", "iaas-image:c"]
+
+
+def test_what_was_pulled_for_us_goes_by_its_digest_and_the_mark_of_it_last() -> None:
+    digests = ["nginx@sha256:c", "mirror/nginx@sha256:c", "nginx@sha256:d"]
+    image = {"RepoTags": ["iaas-pulled:c", "nginx:1", "iaas-image:c"], "RepoDigests": digests}
+    assert tags_of_ours([image]) == ["iaas-image:c", *digests[:2], "iaas-pulled:c"]
 
 
 def test_without_a_cluster_nothing_is_ours() -> None:

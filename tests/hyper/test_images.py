@@ -112,7 +112,8 @@ def left(tmp_path: Path) -> list[str]:
 
 
 def fetch(cache: ImageCache, image: ImageRef, url: str, token: str = "") -> Path:
-    return cache.fetch(DOCKER, image, Source(url, token))
+    cache.note(DOCKER, image)
+    return cache.fetch(image, Source(url, token))
 
 
 def test_an_image_is_fetched_verified_and_named_by_its_digest(

@@ -55,7 +55,10 @@ class SimImages:
         here = self._disk.images.get(image.sha256) == image.size
         return Path("/simulated", image.sha256) if here else None
 
-    def fetch(self, type_: MachineType, image: ImageRef, source: Source) -> Path:
+    def note(self, type_: MachineType, image: ImageRef) -> None:
+        self._disk.cards.setdefault((type_, image.sha256), (image, 0, False))
+
+    def fetch(self, image: ImageRef, source: Source) -> Path:
         world = self._node.world
         if self.path(image) is None:
             if (
@@ -63,7 +66,6 @@ class SimImages:
             ) is not None:
                 world.faults.did("no room for an image")
                 raise NoRoom(image, why)
-            self._disk.cards.setdefault((type_, image.sha256), (image, 0, False))
             if world.faults.hit("fetch failed"):
                 self._disk.images[image.sha256] = image.size // 2
                 raise ImageError("the simulated network lost the image")
