@@ -6,6 +6,7 @@ Each goes through the desk like a manifest of source `api`. Not here: sets of ma
 import re
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from manifests.codec import Json
 from manifests.digest import digest
@@ -69,13 +70,12 @@ def delete_object(deps: Deps, request: Request) -> Answer:
         if _was_here(deps, request):
             return Answer(status=204)
         raise missing(request)
-    with deps.submissions.take():
-        lab.remove(deps.desk, item, seen=seen, by=request.by(202))
     wait = patience(request)
-    if not wait:
-        return _gone(deps, request, item, BRIEFLY, only_at_once=True)
-    with deps.waiters.take():
-        return _gone(deps, request, item, wait)
+    # A place to wait is taken first: whoever is told to come back has deleted nothing yet.
+    with deps.waiters.take() if wait else nullcontext():
+        with deps.submissions.take():
+            lab.remove(deps.desk, item, seen=seen, by=request.by(202))
+        return _gone(deps, request, item, wait or BRIEFLY, only_at_once=not wait)
 
 
 def _key(request: Request, data: dict[str, Json]) -> Key | None:
@@ -112,7 +112,7 @@ def _was_here(deps: Deps, request: Request) -> bool:
 
 
 def _gone(
-    deps: Deps, request: Request, item: Object, seconds: float, *, only_at_once: bool = False
+    deps: Deps, request: Request, item: Object, seconds: float, *, only_at_once: bool
 ) -> Answer:
     """204 as soon as nothing of it is left, 202 after `seconds`. `only_at_once`: no waiting for what
     a node has to confirm first."""

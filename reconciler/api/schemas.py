@@ -136,7 +136,10 @@ SOURCE = record(
 )
 APPROVAL: Schema = {
     "description": "what was looked at: the digest or the commit that was found",
-    "anyOf": [record({name: STRING | {"minLength": 1}}) for name in ("digest", "commit")],
+    "anyOf": [
+        record({one: STRING | {"minLength": 1}, other: {"const": ""}}, other)
+        for one, other in (("digest", "commit"), ("commit", "digest"))
+    ],
 }
 APPLY = record(
     {

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import httpx2
 import pytest
 
+from reconciler.api.deps import Slots
 from tests.reconciler.hostile import refused
 from tests.reconciler.looping import looping
 from tests.reconciler.world import World, image, machine, node, uid
@@ -180,6 +181,16 @@ def confirm(world: World) -> None:
     """The node has removed it."""
     world.forget("m00")
     world.cluster.signal.bump()
+
+
+def test_who_finds_no_place_to_wait_has_deleted_nothing(
+    lab: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lab.deps, "waiters", Slots(0, "waiting requests"))
+    answer = lab.client().delete(WEB, headers={"Prefer": "wait=5"})
+    assert answer.status_code == 429
+    assert not lab.store.snapshot().objects["Machine", "web"].deleting
+    assert lab.client().delete(WEB).status_code == 202
 
 
 def test_an_image_in_use_is_kept_and_its_users_named(lab: World) -> None:
