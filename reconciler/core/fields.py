@@ -112,6 +112,7 @@ NODE: dict[str, Schema] = {
     "publisher": _text(
         "what makes ports of VMs reachable", enum=[str(item) for item in PublisherKind]
     ),
+    "publisherDetail": _text("what must be known of that; may be empty"),
     "foreign": _list(
         _object(
             {"type": TYPE, "name": STRING, "ports": _list(STRING, "NUMBER/PROTOCOL")}, ("ports",)
