@@ -1,8 +1,11 @@
 """A real registry on a loopback port, which dockerd takes without TLS, and images in it."""
 
+import fcntl
 import json
+import os
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.request
 from contextlib import suppress
@@ -20,6 +23,29 @@ from tests import docker_images
 
 NOBODY = "nobody:$2y$05$abcdefghijklmnopqrstuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuu\n"
 START = 20.0
+
+
+def program() -> Path:
+    """Debian's registry, unpacked and not installed, which would make a service of it."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "iaas-tests"
+    folder.mkdir(parents=True, exist_ok=True)
+    found = folder / "docker-registry" / "usr" / "bin" / "docker-registry"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not found.exists():
+            _unpack("docker-registry", folder / "docker-registry")
+    return found
+
+
+def _unpack(package: str, folder: Path) -> None:
+    download = ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", package]
+    with tempfile.TemporaryDirectory() as work:
+        # The list of packages may be missing, or older than what the mirror still has.
+        if subprocess.run(download, cwd=work, check=False, capture_output=True).returncode:
+            subprocess.run(["apt-get", "-qq", "update"], check=True, timeout=240)
+            subprocess.run(download, cwd=work, check=True, timeout=240)
+        (file,) = Path(work).glob("*.deb")
+        subprocess.run(["dpkg-deb", "--extract", file, folder], check=True, timeout=60)
 
 
 class Registry:
@@ -53,7 +79,7 @@ class Registry:
     def start(self) -> None:
         with (self._root / "log").open("a") as log:
             self._process = subprocess.Popen(
-                ["docker-registry", "serve", str(self._root / "config.yml")],
+                [program(), "serve", str(self._root / "config.yml")],
                 stdout=log,
                 stderr=log,
             )
