@@ -36,6 +36,8 @@ from manifests.scalars import Port, Protocol
 TIMEOUT = 10
 CHECK_SECONDS = 30.0
 """How often an unchanged publication is compared with the kernel: somebody may flush its rules."""
+TABLES = "iaas_"
+"""What every agent's table is called, before its ident."""
 MAP = "targets1"
 """The number changes with the layout: what an older agent left is then made anew."""
 PACKAGES = {"nft": "nftables", "iptables": "iptables", "iptables-restore": "iptables"}
@@ -51,7 +53,7 @@ class Nftables:
     ) -> None:
         if not re.fullmatch("[a-z0-9]{1,8}", ident) or not re.fullmatch("[a-z0-9]{1,15}", bridge):
             raise ValueError(f"{ident!r} or {bridge!r} is no id of a publisher or name of a bridge")
-        self._table = f"iaas_{ident}"
+        self._table = f"{TABLES}{ident}"
         self._ident = ident
         self._bridge = bridge
         self._clock = clock
@@ -64,11 +66,7 @@ class Nftables:
         """Looks into the kernel at first and then every CHECK_SECONDS; changes what differs."""
         _checked(wanted)
         with self._lock:
-            refused = {
-                port: f"port {port.node}/{port.protocol} of this node is in use by another program"
-                for port in wanted
-                if port not in (self._applied or {}) and listened_on(port.protocol, port.node)
-            }
+            refused = self._refused([port for port in wanted if port not in (self._applied or {})])
             table = _checked({port: to for port, to in wanted.items() if port not in refused})
             self._allow_localhost()
             if self._applied is not None and self._clock() < self._check_at:
@@ -83,6 +81,32 @@ class Nftables:
                 self._apply(present, table)
             self._applied = table
             return refused
+
+    def _refused(self, ports: list[Port]) -> dict[Port, str]:
+        """Those that a program listens on, or another agent of this host publishes: of two
+        translations the kernel would take the first, and say nothing."""
+        others = self._published_by_others() if ports else {}
+        refused = {}
+        for port in ports:
+            if listened_on(port.protocol, port.node):
+                who = "in use by another program"
+            elif table := others.get((port.protocol, port.node)):
+                who = f"published by another agent ({table})"
+            else:
+                continue
+            refused[port] = f"port {port.node}/{port.protocol} of this node is {who}"
+        return refused
+
+    def _published_by_others(self) -> dict[tuple[Protocol, int], str]:
+        """The table of each."""
+        items = json.loads(_run("nft", "-j", "list", "maps", "ip").stdout)["nftables"]
+        return {
+            (port.protocol, port.node): item["map"]["table"]
+            for item in items
+            if "map" in item and item["map"]["table"] != self._table
+            if item["map"]["table"].startswith(TABLES)
+            for port in _parse([item])[0]
+        }
 
     def _present(self) -> Table | None:
         """What the kernel has published; None where our table is not there, or not as we made it."""

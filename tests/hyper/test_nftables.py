@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -81,12 +81,12 @@ class Site:
 class OnNode:
     """The publisher, run on the node."""
 
-    def __init__(self, node: Host, clock: Clock) -> None:
+    def __init__(self, node: Host, clock: Clock, ident: str = "test", bridge: str = BRIDGE) -> None:
         self._node = node
-        self._publisher = Nftables("test", BRIDGE, clock)
+        self._publisher = Nftables(ident, bridge, clock)
 
-    def publish(self, wanted: Publication) -> None:
-        self._node.do(self._publisher.publish, wanted)
+    def publish(self, wanted: Publication) -> Mapping[Port, str]:
+        return self._node.do(self._publisher.publish, wanted)
 
     def close(self) -> None:
         self._node.do(self._publisher.close)
@@ -363,6 +363,20 @@ def test_a_vm_does_not_reach_what_listens_on_the_nodes_localhost(site: Site) -> 
 
         site.node.run("nft", "flush", "chain", "ip", "iaas_test", "martians")
         guest.connect("127.0.0.1", 9999, timeout=2).close()
+
+
+def test_a_port_that_another_agent_publishes_is_refused_until_it_is_free(site: Site) -> None:
+    """The other has a bridge of its own, on which nobody is here."""
+    first, second = site.publisher(), OnNode(site.node, Clock(), "test2", "other0")
+    first.publish({TCP: Target(GUESTS[0], 80)})
+    refused = second.publish(both(1))
+    assert refused == {TCP: "port 8080/tcp of this node is published by another agent (iaas_test)"}
+    assert site.ask(site.other, NODE, TCP).startswith("guest0 ")
+    assert first.publish(both()) == {
+        UDP: "port 5353/udp of this node is published by another agent (iaas_test2)"
+    }
+    first.publish({})
+    assert second.publish(both(1)) == {}
 
 
 def test_close_leaves_no_trace(site: Site) -> None:
