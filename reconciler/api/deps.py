@@ -14,6 +14,8 @@ from reconciler.images import Library
 from reconciler.sources import Sources
 from reconciler.submit import Desk
 
+LARGE = 1 << 20
+
 
 class Slots:
     """A bounded number of places; who finds none is told to come back."""
@@ -48,10 +50,16 @@ class Deps:
     uploads: Slots = field(default_factory=lambda: Slots(4, "uploads"))
     downloads: Slots = field(default_factory=lambda: Slots(24, "downloads"))
     submissions: Slots = field(default_factory=lambda: Slots(16, "submissions"))
+    large_submissions: Slots = field(default_factory=lambda: Slots(2, "large submissions"))
+    """Of more than LARGE bytes: what one of these becomes in memory can be half a GiB."""
     closing: bool = False
 
     def __post_init__(self) -> None:
         self.refusals = Refusals(self.cluster.store, self.clock)
+
+    def places(self, size: int) -> Slots:
+        """For a submission of so many bytes."""
+        return self.large_submissions if size > LARGE else self.submissions
 
     def close(self) -> None:
         self.closing = True

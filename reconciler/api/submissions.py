@@ -25,7 +25,7 @@ OBJECT = {"kind": str, "name": str}
 def apply(deps: Deps, request: Request) -> Answer:
     request.only("dryRun")
     dry_run = request.flag("dryRun")
-    with deps.submissions.take():
+    with deps.places(request.length).take():
         body = read_object(
             request,
             {

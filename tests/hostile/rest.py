@@ -196,6 +196,9 @@ CASES = [
         ("names", 422, b'{"documents":[' + b",".join(
             [b'{"apiVersion":"iaas/v1","kind":"Node","metadata":{"name":"N"},"spec":{}}'] * 20_000) + b"]}"),
     )),
+    *(_case(f"R89-64-mb-of-{name}", 413, post(b'{"documents":[' + unit * (60 * MIB // len(unit)) + b"1]}"),
+            "values")
+      for name, unit in (("lists", b"[],"), ("objects", b"{},"), ("numbers", b"1.1,"))),
     _case("R89-nobody", 401, request("POST /iaas/apply", JSON, b"Content-Length: 60000000\r\n", auth=b"")),
     _case("R-text", 400, post(b"\xff\xfe{\x00"), "UTF-8"),
     *(_case(f"R-{name}", (400, 403), post(body)) for name, body in TEXTS.items()),

@@ -237,6 +237,20 @@ def test_too_many_documents_are_refused(world: World) -> None:
     assert refused(world, 413, "POST", APPLY, body)["error"] == "too_large"
 
 
+def test_more_values_than_any_set_has_are_refused_before_they_are_made(world: World) -> None:
+    """Sixty megabytes of `[]` would be gigabytes in memory."""
+    body = b'{"documents":[' + b"[]," * 2_000_001 + b"1]}"
+    assert "4000000 values" in refused(world, 413, "POST", APPLY, body)["message"]
+
+
+def test_few_large_submissions_are_taken_at_once_and_small_ones_pass(world: World) -> None:
+    body = b'{"documents":[]}'
+    with world.deps.large_submissions.take(), world.deps.large_submissions.take():
+        refused(world, 429, "POST", APPLY, CONTENT_LENGTH=str(MIB + 1), **{"wsgi.input": Unread()})
+        assert raw(world.app, "POST", APPLY, body.ljust(MIB))[0] == 200
+    assert raw(world.app, "POST", APPLY, body.ljust(MIB + 1))[0] == 200
+
+
 def test_a_set_of_nonsense_answers_with_so_many_faults_and_no_more(world: World) -> None:
     body = b'{"documents":[' + b"1," * 4999 + b"1]}"
     data = refused(world, 422, "POST", APPLY, body)
