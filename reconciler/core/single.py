@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from manifests.kinds import Manifest
-from manifests.kinds.machine import PowerState
+from manifests.kinds.machine import MachineSpec, PowerState
+from manifests.problem import did_you_mean
 from manifests.scalars import Name, Uid
 from reconciler.core.conflicts import Conflict
 from reconciler.core.desired import Merge, delete, merge
@@ -16,6 +17,8 @@ from reconciler.core.model import Key, Object, Snapshot, Stage, newest
 
 LONGEST_NAME = 63
 HEXES = 8
+SHOWN = 5
+"""Nodes named to who asks for another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ def create(
     """A new object with this identity; one that has its name is a conflict."""
     if before := snapshot.objects.get(manifest.key):
         return Merge(conflicts=(_taken(before),))
+    if conflict := _nowhere(snapshot, manifest):
+        return Merge(conflicts=(conflict,))
     return merge(
         snapshot,
         [manifest],
@@ -91,6 +96,19 @@ def is_left(snapshot: Snapshot, item: Object) -> bool:
 def name_for(image: str, uid: Uid) -> Name:
     """The name of a machine that was given none."""
     return Name(f"{image[: LONGEST_NAME - 1 - HEXES]}-{uid[:HEXES]}")
+
+
+def _nowhere(snapshot: Snapshot, manifest: Manifest) -> Conflict | None:
+    """A manifest may name a node that is declared later; who asks for one machine has mistyped it."""
+    pin = manifest.spec.node if isinstance(manifest.spec, MachineSpec) else None
+    if pin is None or snapshot.get("Node", pin) is not None:
+        return None
+    names = [str(node.name) for node in snapshot.of_kind("Node")]
+    hint = did_you_mean(pin, names) or (
+        f"the nodes are {', '.join(names[:SHOWN])}" if names else "add one first"
+    )
+    message = f"machine {manifest.name!r}: there is no node {pin!r}"
+    return Conflict(kind="Machine", name=manifest.name, message=message, hint=hint)
 
 
 def _taken(before: Object) -> Conflict:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from manifests.wire import ImageRef
 from tests.e2e.lab import Lab
 
 Document = dict[str, Any]
@@ -21,6 +22,12 @@ def node(lab: Lab, name: str = "n1", **spec: Any) -> Document:
 def image(name: str, file: Path) -> Document:
     spec = {"type": "libvirt" if file.suffix == ".qcow2" else "docker", "file": str(file)}
     return _document("Image", name, spec)
+
+
+def pulled(name: str, ref: ImageRef) -> Document:
+    """An image of a registry; the tag is one that is not there."""
+    reference = f"{ref.repository}:no-such-tag@sha256:{ref.sha256}"
+    return _document("Image", name, {"type": "docker", "registry": reference})
 
 
 def machine(name: str, image_: str, **spec: Any) -> Document:

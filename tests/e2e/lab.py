@@ -65,6 +65,10 @@ class Daemon:
         self._first = self._command = command
         self._process: subprocess.Popen[str] | None = None
 
+    def with_options(self, *more: str) -> None:
+        """From its next start on."""
+        self._command += more
+
     @property
     def pid(self) -> int:
         assert self._process is not None

@@ -294,3 +294,16 @@ def test_bodies_are_taken_strictly(world: World, body: bytes) -> None:
 def test_no_secret_of_an_environment_is_quoted(lab: World) -> None:
     body = json.dumps({"image": "disk", "type": "docker", "env": {"A": "hunter2\x00"}}).encode()
     assert "hunter2" not in json.dumps(refused(lab, 422, "POST", "/iaas/machines", body))
+
+
+def test_a_machine_on_a_node_that_is_not_there_is_refused(lab: World) -> None:
+    wanted = {"image": "disk", "name": "web", "node": "nod1"}
+    body = json.dumps(wanted).encode()
+    (conflict,) = refused(lab, 409, "POST", "/iaas/machines", body)["conflicts"]
+    assert conflict["message"] == "machine 'web': there is no node 'nod1'"
+    assert conflict["hint"] == "add one first"
+    for name in ("node1", "other"):
+        post(lab, "nodes", {"name": name, "addr": f"{name}:7701"})
+    (conflict,) = refused(lab, 409, "POST", "/iaas/machines", body)["conflicts"]
+    assert conflict["hint"] == "did you mean 'node1'?"
+    post(lab, "machines", wanted | {"node": "node1"})
