@@ -1,19 +1,16 @@
 """The lab's text, command by command, with its own words, on real Docker and libvirt."""
 
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import Labs
-from tests.e2e.lab import BIN, Lab
+from tests.e2e.lab import Lab
 from tests.e2e.ports import answers, free_port, until
 
 pytestmark = [pytest.mark.docker, pytest.mark.libvirt, pytest.mark.timeout(200)]
 
 NOT_FOUND, CONFLICT = 4, 5
-MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
@@ -88,32 +85,3 @@ def test_the_lab_from_top_to_bottom(lab: Lab, web: Path, vm_image: Path) -> None
     lab.ctl("img", "rm", "nginx", "debian", "--wait")
     lab.ctl("node", "rm", "n1", "--wait")
     assert [lab.ctl(kind, "ls").out for kind in ("vm", "img", "node")] == ["", "", ""]
-
-
-def test_kill_9_of_the_reconciler_while_an_image_is_uploaded(lab: Lab) -> None:
-    """One `img add` sees two of them, goes on by itself, and sends nothing twice."""
-    file = lab.dir / "big.raw"
-    file.write_bytes(os.urandom(MIB) * 400)
-    images = lab.dir / "images"
-    with subprocess.Popen(
-        [BIN / "iaasctl", "img", "add", "big", file],
-        env=os.environ | lab.environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as upload:
-        for least in (50 * MIB, 150 * MIB):
-            until("bytes have come", lambda least=least: kept(images) > least)
-            lab.reconciler.kill()
-            assert kept(images) < 400 * MIB
-            assert upload.poll() is None
-            lab.reconciler.start()
-        _, err = upload.communicate(timeout=60)
-    assert (upload.returncode, err.splitlines()[-1]) == (0, "image/big ready: raw")
-    (image,) = lab.get("images")
-    assert (image["size"], kept(images)) == (400 * MIB, 400 * MIB)
-    lab.ctl("img", "rm", "big", "--wait")
-
-
-def kept(images: Path) -> int:
-    """Bytes of the largest file there."""
-    return max((path.stat().st_size for path in images.iterdir()), default=0)
