@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 SEEDS ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engines demo demo-down images test check bench simulate newcomer docs format lock clean
+.PHONY: help setup engines demo demo-down lab images test check bench simulate newcomer docs format lock clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -20,6 +20,9 @@ demo: setup ## A control plane and a node on this machine, running examples/clus
 
 demo-down: ## Remove everything that the demo made
 	@examples/demo/down
+
+lab: engines ## Walk through the lab's text with its own commands, on two nodes of this machine
+	@examples/lab/walk
 
 images: setup ## Build the container and VM image of examples/cluster.yaml
 	@examples/images/build-web examples/images/web.tar

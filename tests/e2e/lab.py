@@ -57,6 +57,14 @@ def run(
     return result
 
 
+def cluster_of(state: Path) -> str:
+    """What labels carry of the agent with this state; "" before it has met its controller."""
+    ledger = state / "ledger.json"
+    assignment = json.loads(ledger.read_text())["assignment"] if ledger.exists() else None
+    cluster = (assignment or {}).get("cluster")
+    return owner(cluster, state) if cluster else ""
+
+
 class Daemon:
     """One of our two servers. Its log survives its restarts."""
 
@@ -155,11 +163,7 @@ class Lab:
     @property
     def cluster(self) -> str:
         """What labels carry; "" before the agent has met its controller."""
-        ledger = self.state / "ledger.json"
-        if not self._cluster and ledger.exists():
-            assignment = json.loads(ledger.read_text())["assignment"] or {}
-            if cluster := assignment.get("cluster"):
-                self._cluster = owner(cluster, self.state)
+        self._cluster = self._cluster or cluster_of(self.state)
         return self._cluster
 
     def start(self) -> None:
