@@ -25,6 +25,8 @@ from manifests.sentences import faults_of
 
 MOST = 100
 """Faults said of one document; nobody reads more, and a hostile one could have thousands."""
+MOST_OF_SET = 5000
+"""Faults after which no more documents of a set are looked at."""
 
 
 def validate(data: Json) -> tuple[Fault, ...]:
@@ -52,7 +54,8 @@ def parse(data: Json) -> tuple[Manifest | None, tuple[Fault, ...]]:
 def parse_set(documents: Sequence[Json]) -> tuple[list[Manifest], list[SetFault]]:
     """The documents as typed manifests, and all that is wrong with them, by their index.
 
-    Only without faults are these all the manifests, in the order of the documents.
+    Only without faults are these all the manifests, in the order of the documents. With more than
+    MOST_OF_SET faults these are not all.
     """
     manifests: list[Manifest] = []
     faults: list[SetFault] = []
@@ -60,6 +63,8 @@ def parse_set(documents: Sequence[Json]) -> tuple[list[Manifest], list[SetFault]
         manifest, found = parse(data)
         faults += [(index, fault) for fault in found]
         manifests += [manifest] if manifest else []
+        if len(faults) > MOST_OF_SET:
+            break
     return manifests, faults or check_set(manifests)
 
 

@@ -24,7 +24,7 @@ from manifests.codec import Json
 from manifests.kinds import Manifest
 from manifests.problem import Fault
 from manifests.scalars import Uid
-from manifests.validate import parse_set
+from manifests.validate import MOST_OF_SET, parse_set
 from reconciler.cluster import Cluster
 from reconciler.core.access import Actor, forbidden, program
 from reconciler.core.audit import entry_of_changes
@@ -63,7 +63,9 @@ def _count(items: Sequence[object], word: str) -> str:
 
 class Invalid(Refused):
     def __init__(self, faults: Sequence[tuple[int, Fault]]) -> None:
-        super().__init__(f"{_count(faults, 'fault')}; nothing was changed")
+        many = len(faults) > MOST_OF_SET
+        count = f"more than {MOST_OF_SET} faults" if many else _count(faults, "fault")
+        super().__init__(f"{count}; nothing was changed")
         self.faults = tuple(faults)
 
 

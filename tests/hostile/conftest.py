@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import trustme
 
-from tests.hostile.program import MOST_GROWTH, TALLY, Program, running
+from tests.hostile.program import MOST_GROWTH, TALLY, Kept, Program, running
 from tests.reconciler.mirror import Mirror, serving, trust
 
 SEEDS = 20
@@ -34,7 +34,7 @@ def program(tmp_path_factory: pytest.TempPathFactory, authority: trustme.CA) -> 
 
 
 @pytest.fixture
-def before(program: Program) -> object:
+def before(program: Program) -> Kept:
     """What it keeps, before it is asked for something that it must refuse."""
     return program.kept()
 

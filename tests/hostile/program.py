@@ -20,6 +20,8 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 T = TypeVar("T")
+Kept = tuple[dict[str, list[Any]], list[str]]
+"""The rows of all tables, and the names of all image files."""
 PROGRAM = Path(sys.executable).with_name("iaas-reconciler")
 SHAPE = {"error", "message", "field", "hint", "conflicts", "faults"}
 ROLES = {"admin": "token", "operator": "operator.token", "viewer": "viewer.token"}
@@ -134,7 +136,7 @@ class Program:
             found = {name.lower(): value for name, value in answer.getheaders()}
             return Answer(answer.status, found, body, time.monotonic() - start)
 
-    def kept(self) -> object:
+    def kept(self) -> Kept:
         """All that it has stored but for its notes of refusals, and the names of its images."""
         with closing(
             sqlite3.connect(f"file:{self.root}/state/state.db?mode=ro", uri=True)
@@ -156,7 +158,7 @@ class Program:
     def memory(self) -> int:
         return memory_of(self.process.pid)
 
-    def refused(self, group: str, case: str, answer: Answer, before: object, word: str) -> None:
+    def refused(self, group: str, case: str, answer: Answer, before: Kept, word: str) -> None:
         """Whatever was sent: the one shape, the word, no traceback, no secret, no trace, soon."""
         TALLY.add(group, case, answer.seconds)
         assert answer.headers["content-type"] == "application/json"

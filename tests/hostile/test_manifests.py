@@ -6,7 +6,9 @@ import pytest
 
 from iaasctl.main import main
 from tests.hostile.manifests import BODIES, TEXTS, Manifest, carried
-from tests.hostile.program import MOST_GROWTH, SLOWEST, TALLY, Program, memory_of, timed
+from tests.hostile.program import MOST_GROWTH, SLOWEST, TALLY, Kept, Program, memory_of, timed
+from tests.manifests.making import document
+from tests.reconciler.mirror import until
 
 JSON = [(case, body) for case in TEXTS if (body := carried(case))]
 
@@ -24,7 +26,7 @@ def _memory() -> object:
 @pytest.mark.parametrize("case", TEXTS, ids=lambda case: case.id)
 def test_a_text_is_refused_by_iaasctl(
     program: Program,
-    before: object,
+    before: Kept,
     case: Manifest,
     verb: str,
     tmp_path: Path,
@@ -49,7 +51,7 @@ def test_a_text_is_refused_by_iaasctl(
 
 @pytest.mark.parametrize(("case", "body"), JSON, ids=[case.id for case, _ in JSON])
 def test_its_documents_are_refused_by_the_api(
-    program: Program, before: object, case: Manifest, body: bytes
+    program: Program, before: Kept, case: Manifest, body: bytes
 ) -> None:
     answer = program.ask("POST", "/iaas/apply", body, Content_Type="application/json")
     program.refused("M", f"{case.id}, POST", answer, before, "")
@@ -62,8 +64,23 @@ def test_its_documents_are_refused_by_the_api(
     ("status", "body", "word"), [case[1:] for case in BODIES], ids=[case[0] for case in BODIES]
 )
 def test_what_json_can_do_is_refused_by_the_api(
-    program: Program, before: object, status: int, body: bytes, word: str
+    program: Program, before: Kept, status: int, body: bytes, word: str
 ) -> None:
     answer = program.ask("POST", "/iaas/apply", body, Content_Type="application/json")
     program.refused("M", f"{body[:40]!r}", answer, before, word)
     assert answer.status == status
+
+
+def test_a_machine_for_a_node_that_is_not_there_waits_and_says_so(program: Program) -> None:
+    """M46-: of a set it is legal, since the node may come with the next one."""
+    image = document("Image", {"type": "docker", "registry": "nginx@sha256:" + "0" * 64}, "pinned")
+    machine = document("Machine", {"image": "pinned", "node": "nowhere"}, "stray")
+    body = {"source": "set:stray", "documents": [image, machine]}
+    assert program.ask("POST", "/iaas/apply", body).status == 200
+    told = program.ask("GET", "/iaas/machines/stray").said
+    assert told["state"] == "pending"
+    assert "node" in told["reason"]
+    gone = {"source": "set:stray", "documents": [], "prune": True, "approve": True}
+    assert program.ask("POST", "/iaas/apply", gone).status == 200
+    until(lambda: program.ask("GET", "/iaas/machines/stray").status == 404)
+    until(lambda: program.ask("GET", "/iaas/images/pinned").status == 404)

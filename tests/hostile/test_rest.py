@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.hostile.program import SLOWEST, TALLY, Answer, Program
+from tests.hostile.program import SLOWEST, TALLY, Answer, Kept, Program
 from tests.hostile.rest import AUTH, CASES, IGNORED, Case, request
 from tests.reconciler.world import BYTES, SHA256
 
@@ -26,7 +26,7 @@ def _web(program: Program) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_a_request_is_refused(program: Program, before: object, case: Case) -> None:
+def test_a_request_is_refused(program: Program, before: Kept, case: Case) -> None:
     answer = program.exchange(case.data)
     program.refused("R", case.id, answer, before, case.word)
     assert answer.status in case.status, answer
@@ -34,7 +34,7 @@ def test_a_request_is_refused(program: Program, before: object, case: Case) -> N
 
 
 @pytest.mark.parametrize("name", IGNORED)
-def test_a_header_changes_nothing(program: Program, before: object, name: str) -> None:
+def test_a_header_changes_nothing(program: Program, before: Kept, name: str) -> None:
     answer = program.exchange(IGNORED[name])
     TALLY.add("R", name, answer.seconds)
     assert (answer.status, answer.said["name"]) == (200, "web")
@@ -52,7 +52,7 @@ def test_without_a_token_all_answers_are_the_same(program: Program) -> None:
     assert len(answers) == 1
 
 
-def test_bytes_behind_a_refused_request_are_no_request(program: Program, before: object) -> None:
+def test_bytes_behind_a_refused_request_are_no_request(program: Program, before: Kept) -> None:
     """58: nothing is smuggled past whoever stands in front."""
     inner = request("DELETE /iaas/machines/web")
     head = b"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n" % len(inner)
@@ -114,7 +114,7 @@ def test_what_is_deleted_stays_so_under_its_id(program: Program, method: str, st
     assert program.ask("DELETE", f"/iaas/machines/{new}", Prefer="wait=10").status == 204
 
 
-def test_a_flood_of_wrong_tokens_leaves_nothing(program: Program, before: object) -> None:
+def test_a_flood_of_wrong_tokens_leaves_nothing(program: Program, before: Kept) -> None:
     """95: 2,000 attempts on a few connections."""
     guess = request("GET /iaas/machines", auth=AUTH.replace(b"@TOKEN@", b"guess"))
     last = request("GET /iaas/machines", b"Connection: close\r\n", auth=b"")

@@ -28,7 +28,7 @@ def refused(
     """The error of a request that must be refused, at once, and without a trace."""
     writes, start = world.store.writes, time.monotonic()
     found, data = raw(world.app, method, path, body, **environ)
-    assert time.monotonic() - start < 1.0
+    assert time.monotonic() - start < 3
     assert (found, world.store.writes) == (status, writes), data
     assert set(data) == SHAPE
     assert "Traceback" not in data["message"]

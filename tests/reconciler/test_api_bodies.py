@@ -255,3 +255,9 @@ def test_a_set_of_nonsense_answers_with_so_many_faults_and_no_more(world: World)
     body = b'{"documents":[' + b"1," * 4999 + b"1]}"
     data = refused(world, 422, "POST", APPLY, body)
     assert (len(data["faults"]), data["message"]) == (1000, "5000 faults; nothing was changed")
+
+
+def test_of_a_set_that_is_all_wrong_the_rest_is_not_looked_at(world: World) -> None:
+    body = b'{"documents":[' + b"1," * 199_999 + b"1]}"
+    data = refused(world, 422, "POST", APPLY, body)
+    assert data["message"] == "more than 5000 faults; nothing was changed"

@@ -5,6 +5,7 @@ server refuses by itself is tested in test_server.py.
 """
 
 import json
+import re
 
 import pytest
 
@@ -200,3 +201,22 @@ def test_queries_are_taken_strictly(world: World, path: str, query: str) -> None
 def test_a_dry_run_is_asked_for_exactly_or_refused(world: World, query: str) -> None:
     """Half a dry run would be a real one."""
     refused(world, 400, "POST", APPLY, b'{"documents":[]}', QUERY_STRING=query)
+
+
+# -- defects (91) ------------------------------------------------------------------------------------
+
+
+def test_a_defect_tells_an_id_and_nothing_else(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("/etc/passwd hunter2")
+
+    monkeypatch.setattr(world.desk, "apply", broken)
+    status, data = raw(world.app, "POST", APPLY, b'{"documents":[]}')
+    assert (status, set(data), data["error"]) == (500, SHAPE, "internal")
+    (number,) = re.findall("error ([0-9a-f]{12})", data["message"])
+    assert "hunter2" not in json.dumps(data)
+    assert "Traceback" not in json.dumps(data)
+    assert number in caplog.text
+    assert "hunter2" in caplog.text

@@ -2,8 +2,10 @@
 
 import hashlib
 import http.client
+import shutil
 import socket
 import ssl
+import subprocess
 import time
 import warnings
 from collections.abc import Iterator
@@ -158,6 +160,31 @@ def test_tls_1_1_is_refused(server: Server) -> None:
         pytest.raises(ssl.SSLError, match="ALERT_PROTOCOL_VERSION"),
     ):
         old.wrap_socket(plain)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
+def test_nobody_negotiates_again(server: Server) -> None:
+    """A handshake costs us more than them. R makes this client ask for another one."""
+    where = f"{server.address[0]}:{server.address[1]}"
+    client = subprocess.Popen(
+        ["openssl", "s_client", "-tls1_2", "-connect", where],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        for line in client.stdout:
+            if "Verify return code" in line:  # the first handshake is over
+                break
+        client.stdin.write("R\n")
+        client.stdin.flush()
+        said = client.stdout.read()
+    assert "RENEGOTIATING" in said
+    assert "no renegotiation" in said
+    assert client.returncode != 0
 
 
 def test_agents_fetch_images_on_loopback_without_tls(world: World, server: Server) -> None:
