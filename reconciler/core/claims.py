@@ -7,6 +7,7 @@ its port up is in nobody's way: who comes after it waits until its end is confir
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from manifests.change import Effect, strongest
 from manifests.scalars import Port
@@ -29,13 +30,15 @@ class Refusal:
 
 @dataclass(slots=True)
 class Board:
-    """Who has what, on the nodes of `result`. `open` are those without a node of their own yet."""
+    """Who has what, on the nodes of `result`. `open` are those without a node of their own yet,
+    `full` the ports that are free on no node any more, with who has them: more claims come only."""
 
     result: Snapshot
     placed: dict[str, Placed]
-    nodes: tuple[str, ...]
+    nodes: dict[str, None]
     claims: dict[tuple[str, PortKey], str] = field(default_factory=dict)
     open: dict[PortKey, list[str]] = field(default_factory=dict)
+    full: dict[PortKey, str] = field(default_factory=dict)
     known: dict[str, dict[PortKey, Holder]] = field(default_factory=dict)
 
     def claim(self, name: str, where: str | None, key: PortKey) -> None:
@@ -70,7 +73,7 @@ def refusals(before: Snapshot, result: Snapshot, touched: set[Key]) -> Iterator[
     live = [item for item in result.of_kind("Machine") if item.machine.ports and not item.deleting]
     if not any(item.key in touched for item in live):
         return
-    nodes = tuple(str(node.name) for node in result.of_kind("Node") if not node.deleting)
+    nodes = {str(node.name): None for node in result.of_kind("Node") if not node.deleting}
     board = Board(result, newest(result.placements), nodes)
     asking: list[tuple[Object, str | None, Port]] = []
     for item in live:
@@ -121,14 +124,20 @@ def _nowhere(board: Board, where: str | None, port: Port) -> str:
     there is."""
     key = (port.protocol, port.node)
     waiting = board.open.get(key, [])
-    taken = {node: it for node in board.nodes if (it := board.holder(node, key, ""))}
-    left = len(board.nodes) - len(taken) - len(waiting)
-    if left > 0 or not board.nodes:
+    if not board.nodes or (where is not None and (not waiting or where not in board.nodes)):
         return ""
-    if where is not None and (not waiting or where not in board.nodes):
-        return ""
-    owners = [f"{node}: {it.told}" for node, it in taken.items()]
+    if key not in board.full:
+        free = (node for node in board.nodes if board.holder(node, key, "") is None)
+        if any(True for _ in islice(free, len(waiting), None)):
+            return ""
+        board.full[key] = _told(board, key, waiting)
+    return f"port {port.node}/{port.protocol} is free on no node: {board.full[key]}; choose another port"
+
+
+def _told(board: Board, key: PortKey, waiting: list[str]) -> str:
+    """Who has a port of all nodes."""
+    taken = ((node, board.holder(node, key, "")) for node in board.nodes)
+    owners = [f"{node}: {it.told}" for node, it in taken if it]
     owners += [f"machine {name}, which is to be placed" for name in waiting]
     more = f" | and {len(owners) - SHOWN} more" if len(owners) > SHOWN else ""
-    told = " | ".join(owners[:SHOWN]) + more
-    return f"port {port.node}/{port.protocol} is free on no node: {told}; choose another port"
+    return " | ".join(owners[:SHOWN]) + more

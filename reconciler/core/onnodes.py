@@ -3,29 +3,35 @@
 from typing import Any
 
 from manifests.wire import ImagePhase, ImageReport, Phase, Report
-from reconciler.core.model import NodeState, Placed, Snapshot
+from reconciler.core.model import NodeState, Placed, Seen, Snapshot
 
 UNKNOWN = "unknown"
 
 
-def image_nodes(snapshot: Snapshot, sha256: str) -> list[dict[str, Any]]:
-    """Each node that has, fetches or cannot get it; by name. Of a silent node it is unknown."""
-    found = []
+Found = tuple[str, Seen, ImageReport]
+"""(node, what is known of it, what it has of the image)."""
+
+
+def images_on_nodes(snapshot: Snapshot) -> dict[str, list[Found]]:
+    """By digest, the nodes that have, fetch or cannot get it; those by name."""
+    found: dict[str, list[Found]] = {}
     for name, seen in sorted(snapshot.seen.items()):
-        report = _report(seen.report, sha256)
-        if report is None or snapshot.get("Node", name) is None:
-            continue
-        silent = seen.state is NodeState.UNAVAILABLE
-        found.append(
-            {
-                "node": name,
-                "state": UNKNOWN if silent else str(report.phase),
-                "done": report.done,
-                "size": report.size,
-                "reason": seen.error if silent else report.reason,
-            }
-        )
+        if seen.report and snapshot.get("Node", name):
+            for digest, report in {it.sha256: it for it in reversed(seen.report.images)}.items():
+                found.setdefault(str(digest), []).append((name, seen, report))
     return found
+
+
+def shown_on_node(name: str, seen: Seen, report: ImageReport) -> dict[str, Any]:
+    """As the API shows it. Of a silent node it is unknown."""
+    silent = seen.state is NodeState.UNAVAILABLE
+    return {
+        "node": name,
+        "state": UNKNOWN if silent else str(report.phase),
+        "done": report.done,
+        "size": report.size,
+        "reason": seen.error if silent else report.reason,
+    }
 
 
 def fetching(report: Report, placed: Placed, image: str) -> str:
@@ -41,8 +47,8 @@ def fetching(report: Report, placed: Placed, image: str) -> str:
     return f"fetching image {image}{percent}"
 
 
-def _report(report: Report | None, sha256: str) -> ImageReport | None:
-    for image in report.images if report else ():
+def _report(report: Report, sha256: str) -> ImageReport | None:
+    for image in report.images:
         if image.sha256 == sha256:
             return image
     return None

@@ -1,6 +1,8 @@
 """Objects as the API shows them: the lab's fields, and what explains them."""
 
+from collections import defaultdict
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 from manifests.codec import dump
@@ -8,8 +10,8 @@ from manifests.kinds.image import ImageSpec
 from manifests.kinds.node import PublisherKind
 from manifests.problem import SECRET
 from reconciler.core.images import ImageState, image_status
-from reconciler.core.model import UNSEEN, Object, Snapshot, newest
-from reconciler.core.onnodes import image_nodes
+from reconciler.core.model import UNSEEN, Object, Placed, Snapshot, newest
+from reconciler.core.onnodes import Found, images_on_nodes, shown_on_node
 from reconciler.core.status import machine_status, node_status
 
 Json = dict[str, Any]
@@ -35,12 +37,32 @@ def view(snapshot: Snapshot, item: Object, *, secrets: bool) -> Json:
 
 
 class _Viewer:
-    """Looks placements up once for all objects of one answer."""
+    """Looks up once for all objects of one answer what belongs to each: there may be thousands."""
 
     def __init__(self, snapshot: Snapshot, secrets: bool) -> None:
         self.snapshot = snapshot
         self.secrets = secrets
         self.placed = newest(snapshot.placements)
+
+    @cached_property
+    def here(self) -> dict[str, list[Placed]]:
+        """By node."""
+        found = defaultdict(list)
+        for placed in self.placed.values():
+            found[str(placed.node)].append(placed)
+        return found
+
+    @cached_property
+    def users(self) -> dict[str, list[str]]:
+        """Names of machines, by their image."""
+        found = defaultdict(list)
+        for machine in self.snapshot.of_kind("Machine"):
+            found[str(machine.machine.image)].append(str(machine.name))
+        return found
+
+    @cached_property
+    def images(self) -> dict[str, list[Found]]:
+        return images_on_nodes(self.snapshot)
 
     def views(self, items: Iterable[Object]) -> list[Json]:
         make = {"Machine": self.machine, "Node": self.node, "Image": self.image}
@@ -85,7 +107,7 @@ class _Viewer:
     def node(self, item: Object) -> Json:
         state, reason = node_status(self.snapshot, item)
         report = self.snapshot.seen.get(item.name, UNSEEN).report
-        here = [placed for placed in self.placed.values() if placed.node == item.name]
+        here = self.here.get(item.name, [])
         capacity = item.node.capacity
         return {
             "id": item.uid,
@@ -122,11 +144,6 @@ class _Viewer:
 
     def image(self, item: Object) -> Json:
         spec, status = item.image, image_status(self.snapshot, item)
-        users = [
-            machine.name
-            for machine in self.snapshot.of_kind("Machine")
-            if machine.machine.image == item.name
-        ]
         return {
             "id": item.uid,
             "name": item.name,
@@ -138,8 +155,8 @@ class _Viewer:
             "state": status.state,
             "reason": status.reason,
             "ready": status.state is ImageState.READY,
-            "machines": users,
-            "nodes": image_nodes(self.snapshot, str(spec.digest)),
+            "machines": self.users.get(item.name, []),
+            "nodes": [shown_on_node(*it) for it in self.images.get(str(spec.digest), [])],
         }
 
 
