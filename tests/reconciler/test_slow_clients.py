@@ -24,6 +24,8 @@ from tests.reconciler.world import ADMIN, World
 AUTH = f"Authorization: Bearer {ADMIN}\r\n".encode()
 HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 HALF = b"GET /health HTTP/1.1\r\nX-Slow: "
+MEASURED = 200
+"""Requests by which a latency is told."""
 Serve = Callable[..., Server]
 
 
@@ -92,16 +94,26 @@ def answer(connection: socket.socket) -> int:
         return response.status
 
 
-def slowest_of(server: Server, count: int = 20) -> float:
-    """Seconds that the slowest of some ordinary requests took, each on a connection of its own."""
+def times_of(address: tuple[str, int], count: int) -> list[float]:
+    """Seconds that ordinary requests took, each on a connection of its own; the shortest first."""
     times = []
     for _ in range(count):
         start = time.monotonic()
-        with closing(http.client.HTTPConnection(*server.address, timeout=20)) as client:
+        with closing(http.client.HTTPConnection(*address, timeout=20)) as client:
             client.request("GET", "/health")
             assert client.getresponse().status == 200
         times.append(time.monotonic() - start)
-    return max(times)
+    return sorted(times)
+
+
+def slowest_of(server: Server, count: int = 20) -> float:
+    return times_of(server.address, count)[-1]
+
+
+def told(times: list[float]) -> str:
+    """Least, median and 99th percentile."""
+    least, median, late = times[0], times[len(times) // 2], times[len(times) * 99 // 100]
+    return f"{least * 1000:.1f} / {median * 1000:.1f} / {late * 1000:.1f} ms"
 
 
 @contextmanager
@@ -128,8 +140,8 @@ def dribbling(connections: list[socket.socket], seconds: float = 0.3) -> Iterato
 
 
 def test_a_thousand_unfinished_requests_delay_nobody(serve: Serve) -> None:
-    server = serve(head_seconds=5)
-    alone = slowest_of(server)
+    server = serve(head_seconds=8)
+    alone = times_of(server.address, MEASURED)
     start = time.monotonic()
     with (
         connections(server, 300) as silent,
@@ -137,17 +149,15 @@ def test_a_thousand_unfinished_requests_delay_nobody(serve: Serve) -> None:
         connections(server, 100, HALF) as slow,
         dribbling(slow),
     ):
-        among = slowest_of(server)
-        print(
-            f"slowest of 20 requests: alone {alone * 1000:.1f} ms, among 1,000 {among * 1000:.1f} ms"
-        )
-        assert among < 1
+        among = times_of(server.address, MEASURED)
+        print(f"min / median / p99: alone {told(alone)}, among 1,000 {told(among)}")
+        assert among[-1] < 1
         assert not any(heard(connection) for connection in (*silent, *half))
-        assert time.monotonic() - start < 5, "this machine is too slow for this test"
+        assert time.monotonic() - start < 8, "this machine is too slow for this test"
         assert {rest(connection) for connection in silent} == {b""}
         answers = {rest(connection)[:12] for connection in half + slow}
         assert answers == {b"HTTP/1.1 408"}
-        assert time.monotonic() - start < 5 + 4
+        assert time.monotonic() - start < 8 + 4
 
 
 def test_a_body_must_keep_a_pace(world: World, serve: Serve) -> None:
