@@ -113,43 +113,48 @@ class Port:
         return self.to_json()
 
 
-class Name(str):
+class Text(str):
+    """A text: `SCHEMA` says which, `REFUSAL` what is wrong with any other (which is `{}` in it)."""
+
+    __slots__ = ()
+    SCHEMA: ClassVar[dict[str, Any]]
+    REFUSAL: ClassVar[str]
+
+    @classmethod
+    def from_json(cls, data: Any) -> Self:
+        if (
+            not isinstance(data, str)
+            or len(data) > cls.SCHEMA.get("maxLength", len(data))
+            or not re.fullmatch(cls.SCHEMA["pattern"][1:-1], data)
+        ):
+            raise ValueError(cls.REFUSAL.format(repr(data)))
+        return cls(data)
+
+    def to_json(self) -> str:
+        return str(self)
+
+
+class Name(Text):
     """The name of an object: a DNS label."""
 
     __slots__ = ()
-    SCHEMA: ClassVar[dict[str, Any]] = {"type": "string", "pattern": NAME_PATTERN}
-
-    @classmethod
-    def from_json(cls, data: Any) -> Self:
-        if not isinstance(data, str) or not re.fullmatch(NAME_PATTERN[1:-1], data):
-            raise ValueError(f"{data!r} is not a name; {NAME_HINT}")
-        return cls(data)
-
-    def to_json(self) -> str:
-        return str(self)
+    SCHEMA: ClassVar = {"type": "string", "pattern": NAME_PATTERN}
+    REFUSAL: ClassVar = f"{{}} is not a name; {NAME_HINT}"
 
 
-class Sha256(str):
+class Sha256(Text):
     """The SHA-256 of a file, 64 lower-case hexadecimal digits."""
 
     __slots__ = ()
-    SCHEMA: ClassVar[dict[str, Any]] = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
-
-    @classmethod
-    def from_json(cls, data: Any) -> Self:
-        if not isinstance(data, str) or not re.fullmatch("[0-9a-f]{64}", data):
-            raise ValueError("not a sha256; write its 64 hexadecimal digits")
-        return cls(data)
-
-    def to_json(self) -> str:
-        return str(self)
+    SCHEMA: ClassVar = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+    REFUSAL: ClassVar = "not a sha256; write its 64 hexadecimal digits"
 
 
-class Uid(str):
+class Uid(Text):
     """The immutable identity of a machine: a lower-case UUID. Never reused, unlike names."""
 
     __slots__ = ()
-    SCHEMA: ClassVar[dict[str, Any]] = {"type": "string", "format": "uuid"}
+    SCHEMA: ClassVar = {"type": "string", "format": "uuid"}
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
@@ -158,40 +163,32 @@ class Uid(str):
             raise ValueError("not a uid; expected a lower-case UUID")
         return cls(data)
 
-    def to_json(self) -> str:
-        return str(self)
 
-
-class Address(str):
+class Address(Text):
     """Where an agent listens: `addr:port`, a host name or IPv4 address and a port."""
 
     __slots__ = ()
-    SCHEMA: ClassVar[dict[str, Any]] = {
+    SCHEMA: ClassVar = {
         "type": "string",
         "pattern": r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?:[1-9][0-9]{0,4}$",
         "description": "host:port of the agent",
         "examples": ["127.0.0.1:7701"],
     }
+    REFUSAL: ClassVar = "{} is not an address; write host:port"
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
-        if (
-            not isinstance(data, str)
-            or not re.fullmatch(cls.SCHEMA["pattern"][1:-1], data)
-            or int(data.rpartition(":")[2]) > 65535
-        ):
-            raise ValueError(f"{data!r} is not an address; write host:port")
-        return cls(data)
-
-    def to_json(self) -> str:
-        return str(self)
+        found = super().from_json(data)
+        if int(found.rpartition(":")[2]) > 65535:
+            raise ValueError(cls.REFUSAL.format(repr(data)))
+        return found
 
 
-class HttpsUrl(str):
+class HttpsUrl(Text):
     """Where bytes are fetched from: https, a host, no user or password, no fragment."""
 
     __slots__ = ()
-    SCHEMA: ClassVar[dict[str, Any]] = {
+    SCHEMA: ClassVar = {
         "type": "string",
         "maxLength": 2048,
         "pattern": r"^https://[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?(:[1-9][0-9]{0,4})?/[!$&-;=?-Z_a-z~%]*$",
@@ -200,31 +197,19 @@ class HttpsUrl(str):
             "https://cloud.debian.org/images/cloud/bookworm/latest/debian-12-nocloud-amd64.qcow2"
         ],
     }
-
-    @classmethod
-    def from_json(cls, data: Any) -> Self:
-        if (
-            not isinstance(data, str)
-            or len(data) > cls.SCHEMA["maxLength"]
-            or not re.fullmatch(cls.SCHEMA["pattern"][1:-1], data)
-        ):
-            raise ValueError("not an address to fetch from; write https://HOST/PATH")
-        return cls(data)
+    REFUSAL: ClassVar = "not an address to fetch from; write https://HOST/PATH"
 
     @property
     def shown(self) -> str:
         """For people and logs: the query of a signed address is a secret."""
         return self.partition("?")[0]
 
-    def to_json(self) -> str:
-        return str(self)
 
-
-class RegistryReference(str):
+class RegistryReference(Text):
     """An image in a registry, pinned: `[HOST[:PORT]/]NAME[:TAG]@sha256:DIGEST`. The tag is for people."""
 
     __slots__ = ()
-    SCHEMA: ClassVar[dict[str, Any]] = {
+    SCHEMA: ClassVar = {
         "type": "string",
         "maxLength": 512,
         "pattern": "^([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?(:[1-9][0-9]{0,4})?/)?"
@@ -233,19 +218,10 @@ class RegistryReference(str):
         "description": "NAME[:TAG]@sha256:DIGEST; `docker pull NAME` prints the digest",
         "examples": ["docker.io/library/nginx:1.27@sha256:" + "0" * 64],
     }
-
-    @classmethod
-    def from_json(cls, data: Any) -> Self:
-        if (
-            not isinstance(data, str)
-            or len(data) > cls.SCHEMA["maxLength"]
-            or not re.fullmatch(cls.SCHEMA["pattern"][1:-1], data)
-        ):
-            raise ValueError(
-                f"{data!r} does not pin an image of a registry; write NAME[:TAG]@sha256:DIGEST"
-                " (`docker pull NAME` prints the digest)"
-            )
-        return cls(data)
+    REFUSAL: ClassVar = (
+        "{} does not pin an image of a registry; write NAME[:TAG]@sha256:DIGEST"
+        " (`docker pull NAME` prints the digest)"
+    )
 
     @property
     def digest(self) -> Sha256:
@@ -257,6 +233,3 @@ class RegistryReference(str):
         name = self.rpartition("@")[0]
         head, slash, last = name.rpartition("/")
         return head + slash + last.partition(":")[0]
-
-    def to_json(self) -> str:
-        return str(self)

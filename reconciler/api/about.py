@@ -3,7 +3,7 @@
 import re
 
 from manifests.kinds import Kind
-from manifests.scalars import RegistryReference
+from manifests.scalars import RegistryReference, Sha256
 from reconciler.api.http import LARGEST_NUMBER
 from reconciler.api.route import BYTES, About, Content, Parameter, Schema
 from reconciler.api.schemas import COUNT, STRING, listed, record, ref
@@ -12,9 +12,7 @@ from reconciler.core.fields import FIELDS
 from reconciler.core.query import QUERY
 
 BOOL_TEXT: Schema = {"type": "string", "enum": ["true", "false"]}
-SHA256 = Parameter(
-    "sha256", "path", "digest of the bytes", {"type": "string", "pattern": "^[0-9a-f]{64}$"}, True
-)
+SHA256 = Parameter("sha256", "path", "digest of the bytes", Sha256.SCHEMA, True)
 NAME = Parameter("name", "path", "its exact name, or its exact id", STRING | {"minLength": 1}, True)
 DRY_RUN = Parameter("dryRun", "query", "answer with the plan and change nothing", BOOL_TEXT)
 KEY = Parameter(
