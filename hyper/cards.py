@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manifests.codec import CodecError, dump, load
+from manifests.durable import sync_directory
 from manifests.kinds.image import MachineType
 from manifests.scalars import Sha256
 from manifests.wire import ImageRef
@@ -91,11 +92,3 @@ def _written(path: Path) -> int:
     with suppress(FileNotFoundError):
         return path.stat().st_mtime_ns
     return 0
-
-
-def sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

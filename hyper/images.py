@@ -15,10 +15,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hyper.cards import Card, Cards, sync_directory
+from hyper.cards import Card, Cards
 from hyper.core.model import Stock
 from hyper.core.room import Lack, Room, footprint, lack, no_room
 from hyper.download import Download, ImageError, Source
+from manifests.durable import sync_directory
 from manifests.kinds.image import ImageFormat, MachineType
 from manifests.scalars import Sha256
 from manifests.wire import ImageRef

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from manifests.codec import CodecError, dump, load
+from manifests.durable import sync_directory
 from manifests.wire import Assignment
 
 
@@ -65,7 +66,7 @@ class FileLedger:
         try:
             self._write(temporary, json.dumps(dump(entry), separators=(",", ":")))
             os.replace(temporary, self._path)
-            _sync_directory(self._path.parent)
+            sync_directory(self._path.parent)
         except OSError as error:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -79,14 +80,6 @@ class FileLedger:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def with_halted(entry: Entry, uid: str, halted: bool) -> Entry:

@@ -9,6 +9,8 @@ import secrets
 import stat
 from pathlib import Path
 
+from manifests.durable import sync_directory
+
 
 class TokenError(Exception):
     """The token file cannot be used; the message says why and what to do."""
@@ -63,12 +65,4 @@ def _make(path: Path) -> None:
     finally:
         temporary.unlink()
     for directory in (path.parent, path.parent.parent):
-        _sync(directory)
-
-
-def _sync(directory: Path) -> None:
-    opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+        sync_directory(directory)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from manifests.durable import sync_directory
 from reconciler.images.errors import Broken, LibraryLocked
 
 PARTIAL = ".part"
@@ -40,7 +41,7 @@ class Directory:
     def _claim(self, root: Path) -> None:
         if not root.is_dir():
             root.mkdir(mode=0o700, parents=True)
-            _sync(root.parent)
+            sync_directory(root.parent)
         opened = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self.close = weakref.finalize(self, os.close, opened)
         try:
@@ -85,7 +86,7 @@ class Directory:
         os.fchmod(opened, self.mode)
         os.fsync(opened)
         (self.root / name).rename(self.root / whole)
-        _sync(self.root)
+        sync_directory(self.root)
 
     @property
     def mode(self) -> int:
@@ -111,11 +112,3 @@ class Directory:
 def _ours(status: os.stat_result) -> bool:
     """A regular file that nobody but us (or root) can have written."""
     return stat.S_ISREG(status.st_mode) and status.st_uid in (0, os.geteuid())
-
-
-def _sync(directory: Path) -> None:
-    opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

@@ -16,6 +16,7 @@ from typing import Any
 
 import peewee
 
+from manifests.durable import sync_directory
 from reconciler.store.errors import Duplicate, StoreError, StoreFailed, StoreFull, StoreLocked
 
 MEMORY = ":memory:"
@@ -155,6 +156,4 @@ def _create(path: Path) -> None:
     os.fchmod(file, 0o600)
     os.close(file)
     for directory in (path.parent, path.parent.parent):
-        opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        os.fsync(opened)
-        os.close(opened)
+        sync_directory(directory)
