@@ -68,6 +68,13 @@ def hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
+def bare(hint: Any) -> Any:
+    """The type T of a hint `T | None`; any other hint as it is."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        (hint,) = (arg for arg in typing.get_args(hint) if arg is not types.NoneType)
+    return hint
+
+
 @cache
 def decoder(hint: Any) -> Decoder:
     """The function (data, path) -> value for a type hint; built once per type."""
@@ -75,9 +82,9 @@ def decoder(hint: Any) -> Decoder:
         return _custom(hint)
     if is_dataclass(hint):
         return _dataclass(typing.cast(type, hint))
+    if (inner := bare(hint)) is not hint:
+        return _optional(inner)
     origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return _optional([arg for arg in args if arg is not types.NoneType])
     if origin is tuple:
         return _sequence(args[0])
     if origin is not None and issubclass(origin, Mapping):
@@ -121,8 +128,7 @@ def _dataclass(cls: type) -> Decoder:
     return decode
 
 
-def _optional(args: list[Any]) -> Decoder:
-    (inner,) = args
+def _optional(inner: Any) -> Decoder:
     convert = decoder(inner)
     return lambda data, path: None if data is None else convert(data, path)
 

@@ -4,13 +4,12 @@ Here: the codec's rules applied field by field, so that one mistake does not hid
 wrong shapes, unknown and missing fields, lengths and counts, all of which the schema says.
 """
 
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, is_dataclass
 from typing import Any
 
-from manifests.codec import CodecError, Json, decoder, hints, json_fields
+from manifests.codec import CodecError, Json, bare, decoder, hints, json_fields
 from manifests.problem import Fault, Path
 
 LONGEST = 200
@@ -36,11 +35,11 @@ def spec_of(cls: type, data: Json, path: Path, faults: list[Fault]) -> Any | Non
 def _value(hint: Any, data: Json, path: Path, faults: list[Fault]) -> Any:
     """The typed value, or MISSING."""
     if isinstance(data, dict | list):
-        return _items(_bare(hint), data, path, faults)
+        return _items(bare(hint), data, path, faults)
     try:
         return decoder(hint)(data, "")
     except CodecError as error:
-        if data is not None and hasattr(_bare(hint), "from_json"):
+        if data is not None and hasattr(bare(hint), "from_json"):
             message, _, advice = _short(error.message).partition("; ")
             faults.append(Fault(path, message, advice))
         return MISSING
@@ -60,12 +59,6 @@ def _items(hint: Any, data: Json, path: Path, faults: list[Fault]) -> Any:
         table = {key: _value(args[1], item, (*path, key), faults) for key, item in data.items()}
         return MISSING if MISSING in table.values() else table
     return MISSING
-
-
-def _bare(hint: Any) -> Any:
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return next(arg for arg in typing.get_args(hint) if arg is not types.NoneType)
-    return hint
 
 
 def _short(message: str) -> str:

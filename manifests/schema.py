@@ -3,14 +3,13 @@
 A field's documentation, bounds and example stand in its metadata, written with `spec_field`.
 """
 
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, field, is_dataclass
 from enum import Enum
 from typing import Any
 
-from manifests.codec import dump, hints, json_fields
+from manifests.codec import bare, dump, hints, json_fields
 
 Schema = dict[str, Any]
 
@@ -47,13 +46,12 @@ def schema_of(cls: type) -> Schema:
 
 
 def _of_hint(hint: Any) -> Schema:
+    hint = bare(hint)
     if hasattr(hint, "SCHEMA"):
         return dict(hint.SCHEMA)
     if is_dataclass(hint):
         return schema_of(typing.cast(type, hint))
     origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return _of_hint(next(arg for arg in args if arg is not types.NoneType))
     if origin is tuple:
         return {"type": "array", "items": _of_hint(args[0])}
     if origin is not None and issubclass(origin, Mapping):

@@ -16,7 +16,7 @@ from reconciler.core.access import Actor
 from reconciler.core.audit import NAMED, Entry, name_of
 from reconciler.store import Store, StoreError
 
-LOG = logging.getLogger("iaas.api")
+log = logging.getLogger("reconciler.api")
 MOST = 100
 """Entries of one batch."""
 PAUSE = 0.2
@@ -65,7 +65,7 @@ class Refusals:
                 self._store.record(entries)
             except StoreError:
                 count = sum(entry.times for entry in entries)
-                LOG.exception("%d refused requests are missing in the audit", count)
+                log.exception("%d refused requests are missing in the audit", count)
 
     def start(self) -> None:
         self._thread.start()

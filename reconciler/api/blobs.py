@@ -12,10 +12,10 @@ from typing import BinaryIO
 from manifests.scalars import Sha256
 from reconciler.api.deps import Deps, Slots
 from reconciler.api.http import Answer, ApiError, Request, bad_request
+from reconciler.api.route import BYTES
 from reconciler.core.audit import entry_of
 from reconciler.images import Incomplete, WrongOffset
 
-BYTES = "application/octet-stream"
 OFFSET, LENGTH = "Upload-Offset", "Upload-Length"
 
 

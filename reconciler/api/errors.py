@@ -11,7 +11,7 @@ from reconciler.lab import KeyReused, KeySpent
 from reconciler.store import StoreError, StoreFull
 from reconciler.submit import Braked, Busy, Conflicts, Forbidden, Gone, Invalid, Outdated
 
-LOG = logging.getLogger("iaas.api")
+log = logging.getLogger("reconciler.api")
 MOST_FAULTS = 1000
 """Shown of one submission; the message counts them all."""
 
@@ -41,7 +41,7 @@ def answer_to(error: Exception) -> Answer:
         if isinstance(error, type_):
             return _known(error, status, code, hint).answer
     number = secrets.token_hex(6)
-    LOG.error("error %s", number, exc_info=error)
+    log.error("error %s", number, exc_info=error)
     if isinstance(error, StoreError):
         message = f"it could not be stored, or it is not known whether it was; error {number}"
         return ApiError(503, "storage", message, headers={"Retry-After": "2"}).answer

@@ -24,7 +24,7 @@ from reconciler.api.lines import LOOPBACK, Line, owner_of
 from reconciler.api.plain import refusal
 from reconciler.api.stream import Limits, Stream
 
-LOG = logging.getLogger("iaas.http")
+log = logging.getLogger("reconciler.api")
 ACCEPTS = 64
 """Connections taken at a time, before others have their turn."""
 NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -111,7 +111,7 @@ class Gate:
         try:
             part()
         except Exception:  # the gate must stand, whatever one connection does to it
-            LOG.exception("a defect at the gate")
+            log.exception("a defect at the gate")
 
     def _ring(self) -> None:
         os.eventfd_write(self._bell, 1)

@@ -21,7 +21,7 @@ from reconciler.api.gate import Gate, url
 from reconciler.api.plain import refusal
 from reconciler.api.stream import Limits, Stream
 
-LOG = logging.getLogger("iaas.http")
+log = logging.getLogger("reconciler.api")
 BACKLOG = 1024
 STOP_SECONDS = 4
 """For requests under way, once we are told to end; then their connections are cut."""
@@ -87,7 +87,7 @@ class Cheroot(wsgi.Server):
         self.gate.close()
 
     def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
-        LOG.log(level, "%s", msg, exc_info=traceback)
+        log.log(level, "%s", msg, exc_info=traceback)
 
 
 class Server:

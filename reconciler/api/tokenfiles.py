@@ -13,7 +13,7 @@ from pathlib import Path
 from manifests.tokens import TokenError, read_token, token_from
 from reconciler.api.roles import PEOPLE, Role
 
-LOG = logging.getLogger("iaas.api")
+log = logging.getLogger("reconciler.api")
 NAMES = {Role.ADMIN: "token", Role.OPERATOR: "operator.token", Role.VIEWER: "viewer.token"}
 SETTLED = 1.0
 """Seconds after which a changed file has another time stamp than it had when it was read."""
@@ -43,7 +43,7 @@ class TokenFile:
         if not known.settled or known.state != _state(self.path):
             self._known = fresh = self._read()
             if fresh.trouble and fresh.trouble != known.trouble:
-                LOG.error("nobody gets in with this token: %s", fresh.trouble)
+                log.error("nobody gets in with this token: %s", fresh.trouble)
             known = fresh
         return known.token
 

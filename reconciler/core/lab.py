@@ -5,7 +5,6 @@ Every field of a spec has a name here, its own or that of RENAMED, so that a new
 nothing. Not here: whether the values are good, which the manifests know.
 """
 
-import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass, replace
@@ -13,7 +12,7 @@ from functools import cache
 from itertools import islice
 from typing import Any
 
-from manifests.codec import Json, hints, json_fields
+from manifests.codec import Json, bare, hints, json_fields
 from manifests.kinds import API_VERSION, KINDS, schema_for
 from manifests.kinds.image import FORMATS, MachineType
 from manifests.problem import Fault, Path, did_you_mean
@@ -85,7 +84,7 @@ def fields_of(kind: str) -> Mapping[str, Field]:
 def _spec_fields(cls: type, schema: Schema, path: Path) -> dict[str, Field]:
     return {
         RENAMED.get(name, name): _field(
-            _bare(hints(cls)[field.name]),
+            bare(hints(cls)[field.name]),
             schema["properties"][name],
             (*path, name),
             # An image's follows from its format.
@@ -103,12 +102,6 @@ def _field(hint: Any, schema: Schema, path: Path, *, required: bool) -> Field:
         (only,) = inner.values()
         return only
     return Field(path=path, schema=schema, required=required, inner=inner)
-
-
-def _bare(hint: Any) -> Any:
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return next(arg for arg in typing.get_args(hint) if arg is not types.NoneType)
-    return hint
 
 
 def _typed(kind: str, data: Mapping[str, Json]) -> dict[str, Any]:

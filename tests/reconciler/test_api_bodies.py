@@ -1,6 +1,6 @@
 """Hostile bodies: refused before they are read where that is possible, and never stored.
 
-Numbers are those of section 4 of reliability.md.
+Numbers name cases of the list in `tests.hostile`.
 """
 
 import json

@@ -157,7 +157,7 @@ def test_a_name_on_its_way_out_is_taken_still(lab: World) -> None:
 
 
 def test_of_1000_creations_of_one_name_one_succeeds(lab: World) -> None:
-    """86 of reliability.md: the rest is told that the name is taken, or to come back."""
+    """The rest is told that the name is taken, or to come back."""
     body, statuses = b'{"image":"disk","name":"web"}', list[int]()
     start = threading.Barrier(50)
 
@@ -280,7 +280,7 @@ LARGE: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", LARGE)
 def test_a_large_body_of_nonsense_is_refused_at_once(lab: World, name: str) -> None:
-    """89 of reliability.md: nobody burns a second of ours with one request."""
+    """Nobody burns a second of ours with one request."""
     found = refused(lab, 422, "POST", "/iaas/machines", json.dumps(LARGE[name]).encode())
     assert 1 <= len(found["faults"]) <= 100
     assert len(json.dumps(found)) < 100_000

@@ -25,7 +25,7 @@ KEEPER = Keeper()
 
 def watch() -> None:
     """Take over the product's loggers in this process."""
-    for name in ("hyper", "reconciler", "iaas.api"):
+    for name in ("hyper", "reconciler"):
         logger = logging.getLogger(name)
         logger.setLevel(logging.ERROR)
         logger.propagate = False
