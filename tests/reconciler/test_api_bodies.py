@@ -1,6 +1,6 @@
 """Hostile bodies: refused before they are read where that is possible, and never stored.
 
-Numbers name cases of the list in `tests.hostile`.
+Numbers name cases of the list in `tests.hostile.numbers`.
 """
 
 import json

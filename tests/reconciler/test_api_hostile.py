@@ -1,6 +1,6 @@
 """Hostile requests: the right refusal in the one shape, quickly, and nothing is written.
 
-Who asks, methods, paths, queries. Numbers name cases of the list in `tests.hostile`. What the HTTP
+Who asks, methods, paths, queries. Numbers name cases of the list in `tests.hostile.numbers`. What the HTTP
 server refuses by itself is tested in test_server.py.
 """
 
