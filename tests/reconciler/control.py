@@ -36,11 +36,11 @@ class Control:
 
     def machine(self, name: str, **spec: Any) -> None:
         """Declared and placed; the fleet alone brings it to its node."""
-        documents = [document("Machine", name, image="app", **spec)]
+        changes = [create(next(self.numbers), document("Machine", name, image="app", **spec))]
         snapshot = self.world.store.snapshot()
         if snapshot.get("Image", "app") is None:
-            documents.append(document("Image", "app", type="docker", sha256="a" * 64))
-        changes = [create(next(self.numbers), data) for data in documents]
+            image = document("Image", "app", type="docker", sha256="a" * 64)
+            changes.append(create(next(self.numbers), image, size=1))
         self.world.store.submit(changes, revision=snapshot.revision)
         self.reconcile()
 

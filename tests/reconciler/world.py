@@ -67,8 +67,11 @@ def manifest(data: dict[str, Any]) -> Manifest:
     return manifest_from(data)
 
 
-def create(number: int, data: dict[str, Any]) -> Change:
-    item = Object(uid=uid(number), source="api", manifest=manifest(data), created=float(number))
+def create(number: int, data: dict[str, Any], size: int = 0) -> Change:
+    """`size`: of an image's bytes."""
+    item = Object(
+        uid=uid(number), source="api", manifest=manifest(data), created=float(number), size=size
+    )
     return Change(key=item.key, before=None, after=item)
 
 
