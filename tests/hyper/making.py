@@ -70,8 +70,8 @@ def case(**more: Any) -> Case:
 
 
 def assignment(*run: Placement, generation: int = 1, **more: Any) -> Assignment:
-    """`leaving` takes (name, epoch)."""
-    leaving = tuple(Tombstone(uid(name), epoch) for name, epoch in more.pop("leaving", ()))
+    """`leaving` takes (name, epoch), and the engine where it is another than Docker."""
+    leaving = tuple(Tombstone(uid(name), *rest) for name, *rest in more.pop("leaving", ()))
     usual: dict[str, Any] = {"cluster": CLUSTER, "term": 1, "node": Name("n1")}
     return Assignment(generation=generation, run=run, leaving=leaving, **usual | more)
 

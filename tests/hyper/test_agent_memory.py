@@ -1,6 +1,7 @@
 """What the agent must remember rightly: ports it could not publish, images of before its start,
 machines that it stopped itself."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from hyper.core.publishing import CHECK
@@ -70,6 +71,29 @@ def test_an_image_of_an_instance_that_is_still_there_stays(tmp_path: Path) -> No
     node.engine.fault = None
     assert names(node.later(3600)) == ["remove", "discard"]
     assert (node.report.images, node.images.short()) == ((), 0)
+
+
+def test_what_a_stopped_vm_rests_on_stays_whatever_is_forgotten(tmp_path: Path) -> None:
+    """Its disk is only what differs from the image."""
+    node = Node(tmp_path, LIBVIRT, limit=0)
+    base = replace(with_bytes(node), format=ImageFormat.RAW)
+    file = node.root / "images" / base.sha256
+    vm = placement("vm", type=LIBVIRT, image=base)
+    node.told(assignment(vm))
+    node.told(assignment(replace(vm, state=PowerState.STOPPED), generation=2))
+    node.later(1e6)
+    assert (node.machine("vm").phase, file.exists()) == (Phase.STOPPED, True)
+
+    node.images = ImageCache(node.root / "images", limit=0)
+    node.boot()
+    node.later(1e6)
+    assert file.exists()
+    node.told(assignment(generation=3))  # in no assignment, and its removal was not ordered
+    node.later(1e6)
+    assert file.exists()
+
+    node.told(assignment(generation=4, leaving=[("vm", 1, LIBVIRT)]))
+    assert not file.exists()
 
 
 def test_of_an_engine_that_does_not_answer_nothing_goes(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hyper.agent import DESERTED
 from hyper.core.admission import Refusal
 from hyper.drivers.simulated import down
 from manifests.wire import MachineReport, Phase, Report
-from tests.hyper.making import CLUSTER, DOCKER, OTHER, assignment, exchange, placement, uid
+from tests.hyper.making import CLUSTER, DOCKER, OTHER, assignment, exchange, image, placement, uid
 from tests.hyper.station import LONG, SOON, Station
 
 WEB = uid("web")
@@ -163,3 +164,27 @@ def test_another_cluster_means_a_new_start(station: Station, up: Report) -> None
     assert station.driver.cluster == CLUSTER
     assert station.ledger.entry.assignment is not None
     assert station.ledger.entry.assignment.cluster == OTHER
+
+
+def test_the_progress_of_a_download_is_news(station: Station, up: Report, tmp_path: Path) -> None:
+    ref = replace(image("b"), size=10)
+    (tmp_path / "images" / ref.sha256).write_bytes(bytes(10))
+    at_work, go = threading.Event(), threading.Event()
+
+    def fault(operation: str) -> None:
+        if operation == "prepare":
+            at_work.set()
+            assert go.wait(LONG)
+
+    def said(report: Report) -> tuple[str, int] | None:
+        return next(((it.phase, it.done) for it in report.images if it.sha256 == ref.sha256), None)
+
+    station.engine.fault = fault
+    more = assignment(placement(), placement("b", image=ref), generation=2)
+    report = station.runner.exchange(exchange(more))
+    assert at_work.wait(SOON)
+    for done in (4, 7):
+        station.images.tell(ref.sha256, done)
+        report = station.until(lambda it, done=done: said(it) == ("fetching", done), report)
+    go.set()
+    station.until(lambda it: said(it) == ("ready", 10), report)
