@@ -77,9 +77,13 @@ def test_a_machine_for_a_node_that_is_not_there_waits_and_says_so(program: Progr
     machine = document("Machine", {"image": "pinned", "node": "nowhere"}, "stray")
     body = {"source": "set:stray", "documents": [image, machine]}
     assert program.ask("POST", "/iaas/apply", body).status == 200
-    told = program.ask("GET", "/iaas/machines/stray").said
-    assert told["state"] == "pending"
-    assert "node" in told["reason"]
+
+    def reason() -> str:
+        told = program.ask("GET", "/iaas/machines/stray").said
+        assert told["state"] == "pending"
+        return str(told["reason"])
+
+    until(lambda: "there is no node" in reason())
     gone = {"source": "set:stray", "documents": [], "prune": True, "approve": True}
     assert program.ask("POST", "/iaas/apply", gone).status == 200
     until(lambda: program.ask("GET", "/iaas/machines/stray").status == 404)
