@@ -5,8 +5,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from manifests.problem import Problem
+from manifests.text import MIB
 
 PLAIN, GIT = "plain", "git"
+
+
+MOST_BYTES = 64 * MIB
+"""Of all manifests of a directory: so much can be applied at once by the API, too."""
 
 
 class Unreadable(Exception):
@@ -19,6 +24,12 @@ class Paused(Exception):
 
 class Stopped(Exception):
     """The program ends."""
+
+
+def check_size(size: int) -> None:
+    """Raises Unreadable for more bytes than are read of one directory."""
+    if size > MOST_BYTES:
+        raise Unreadable(f"its manifests have more than {MOST_BYTES // MIB} MiB together")
 
 
 @dataclass(frozen=True)

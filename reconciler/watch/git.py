@@ -7,18 +7,19 @@ is ever applied. The only importer of dulwich. Nothing of a repository is execut
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dulwich.objects import Blob, Commit, Tree
+from dulwich.objects import Blob, Commit, ObjectID, Tree, hex_to_sha
+from dulwich.pack import take_msb_bytes
 from dulwich.repo import Repo
 
 from manifests.files import MAX_FILES, SUFFIXES, display
 from manifests.guard import LIMITS
 from manifests.problem import Problem
 from manifests.text import MIB
-from reconciler.watch.found import GIT, Found, Paused, Stopped, Unreadable
+from reconciler.watch.found import GIT, Found, Paused, Stopped, Unreadable, check_size
 
 MIDDLE = {
     "rebase-merge": "a rebase",
@@ -188,8 +189,23 @@ class _Reader:
         self.files: list[tuple[str, bytes]] = []
         self.problems: list[Problem] = []
         self.notes: list[str] = []
+        self._barren: set[bytes] = set()
+        """Trees that hold nothing to be told of: a few of them can be a billion directories."""
+        self._bytes = 0
 
     def walk(self, tree: Tree, prefix: str) -> None:
+        if tree.id in self._barren:
+            return
+        before = self._told
+        self._entries(tree, prefix)
+        if self._told == before:
+            self._barren.add(tree.id)
+
+    @property
+    def _told(self) -> int:
+        return len(self.files) + len(self.problems) + len(self.notes)
+
+    def _entries(self, tree: Tree, prefix: str) -> None:
         for entry in tree.items():
             if self._stopping():
                 raise Stopped
@@ -201,21 +217,40 @@ class _Reader:
                 self.walk(_tree(self._repo, entry.sha), f"{name}/")
             elif stat.S_ISREG(mode) and name.endswith(SUFFIXES):
                 self._file(entry.sha, name)
-            elif not stat.S_ISREG(mode):
+            elif not stat.S_ISREG(mode) and len(self.notes) < MAX_FILES:
                 what = "a symbolic link" if stat.S_ISLNK(mode) else "a submodule"
                 self.notes.append(f"{name} is {what} and was left out")
 
     def _file(self, sha: bytes, name: str) -> None:
-        if len(self.files) >= MAX_FILES:
+        if len(self.files) + len(self.problems) >= MAX_FILES:
             raise Unreadable(f"it holds more than {MAX_FILES} manifest files")
-        blob = self._repo[sha]
-        if not isinstance(blob, Blob):
-            raise Unreadable(f"object {sha.decode()} is no file")
-        if blob.raw_length() > LIMITS.size:
+        if (blob := self._blob(sha)) is None:
             message = f"is larger than {LIMITS.size // MIB} MiB"
             self.problems.append(Problem(name, 1, 1, "", message, "split it into several files"))
             return
-        self.files.append((name, blob.data))
+        self.files.append((name, blob))
+        self._bytes += len(blob)
+        check_size(self._bytes)
+
+    def _blob(self, sha: bytes) -> bytes | None:
+        """None for one that is too large; from its pack it is not even read."""
+        if _packed_size(self._repo, sha) > LIMITS.size:
+            return None
+        blob = self._repo[sha]
+        if not isinstance(blob, Blob):
+            raise Unreadable(f"object {sha.decode()} is no file")
+        return None if blob.raw_length() > LIMITS.size else blob.data
+
+
+def _packed_size(repo: Repo, sha: bytes) -> int:
+    """Bytes of an object that is in a pack, or of what it is put together from; else 0. The library
+    would have to unpack it to tell, and a million times its size may come of that."""
+    for pack in repo.object_store.packs:
+        with suppress(KeyError), open(pack.data.path, "rb") as file:
+            file.seek(pack.index.object_offset(hex_to_sha(ObjectID(sha))))
+            (first, *more), _ = take_msb_bytes(file.read)
+            return (first & 0x0F) + sum((it & 0x7F) << 7 * n + 4 for n, it in enumerate(more))
+    return 0
 
 
 def signs(place: Place) -> Iterator[tuple[str, bool]]:

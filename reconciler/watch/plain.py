@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from manifests.files import MAX_FILES, SUFFIXES, FileError, display, read_file
 from manifests.guard import LIMITS
 from manifests.problem import Problem
-from reconciler.watch.found import PLAIN, Found, Stopped, Unreadable
+from reconciler.watch.found import PLAIN, Found, Stopped, Unreadable, check_size
 
 
 def read(path: str, stopping: Callable[[], bool]) -> Found:
@@ -22,6 +22,7 @@ def read(path: str, stopping: Callable[[], bool]) -> Found:
     files: list[tuple[str, bytes]] = []
     problems: list[Problem] = []
     notes: list[str] = []
+    size = 0
     for item in _below(root, notes):
         if stopping():
             raise Stopped
@@ -32,7 +33,9 @@ def read(path: str, stopping: Callable[[], bool]) -> Found:
             continue
         name = os.path.relpath(item, root)
         try:
-            files.append((display(name), read_file(_inside(root, item), LIMITS.size)))
+            data = read_file(_inside(root, item), LIMITS.size)
+            files.append((display(name), data))
+            check_size(size := size + len(data))
         except FileError as error:
             problems.append(Problem(display(name), 1, 1, "", error.message, error.hint))
     _check(path, root)  # If it went meanwhile, so did our files.

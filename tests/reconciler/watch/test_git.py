@@ -3,13 +3,18 @@
 import itertools
 import os
 import shutil
+import subprocess
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from dulwich.repo import Repo
 
+from manifests.guard import LIMITS
 from reconciler.watch import git as reading
+from reconciler.watch import plain
 from reconciler.watch.found import Found, Paused, Unreadable
 from tests.reconciler.watch.trees import commit, git, node, nodes, repository
 
@@ -285,3 +290,59 @@ def test_signs_of_a_commit_and_what_is_none(shop: Path) -> None:
     for other in ("index", "objects/ab/cdef", "HEAD.lock", "refs/heads/main.lock", "config"):
         assert not reading.is_sign(place, str(control / other)), other
     assert not reading.is_sign(place, str(shop / "n1.yaml"))
+
+
+def test_a_few_objects_that_are_a_billion_directories(shop: Path) -> None:
+    blob = git(shop, "hash-object", "-w", "-t", "blob", "/dev/null")
+    entries = f"100644 blob {blob}\tREADME\n"
+    for _ in range(9):
+        tree = _tree(shop, entries)
+        entries = "".join(f"040000 tree {tree}\td{number}\n" for number in range(10))
+    name = git(shop, "commit-tree", "-m", "bomb", _tree(shop, entries))
+    git(shop, "update-ref", "HEAD", name)
+    found = read(shop)
+    assert (found.commit, names(found)) == (name, [])
+
+
+def _tree(where: Path, entries: str) -> str:
+    words = ["git", "-C", where, "mktree"]
+    done = subprocess.run(words, input=entries, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_a_packed_file_that_is_too_large_is_not_unpacked(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A megabyte in a pack can be a gigabyte in memory."""
+    nodes(shop, 1)
+    with (shop / "large.yaml").open("wb") as file:
+        file.truncate(LIMITS.size + 1)
+    commit(shop)
+    git(shop, "gc", "-q")
+    blob = git(shop, "rev-parse", "HEAD:large.yaml")
+    asked: list[bytes] = []
+    get = Repo.__getitem__
+
+    def watched(repo: Repo, name: Any) -> Any:
+        asked.append(name)
+        return get(repo, name)
+
+    monkeypatch.setattr(Repo, "__getitem__", watched)
+    found = read(shop)
+    assert names(found) == ["n1.yaml"]
+    assert [problem.message for problem in found.problems] == ["is larger than 16 MiB"]
+    assert blob.encode() not in asked
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_more_bytes_of_manifests_than_are_read(
+    tmp_path: Path, committed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.watch.found.MOST_BYTES", 1 << 20)
+    where = repository(tmp_path / "shop") if committed else tmp_path
+    for number in range(3):
+        (where / f"{number}.yaml").write_text("#" * (400 << 10))
+    if committed:
+        commit(where)
+    with pytest.raises(Unreadable, match="more than 1 MiB together"):
+        read(where) if committed else plain.read(str(where), lambda: False)
