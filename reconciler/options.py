@@ -83,7 +83,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="DIR",
-        help="a directory of this host that the `file` of an Image may be in; may be repeated",
+        help="a directory of this host that the `file` of an Image may be in, unless hidden; may be repeated",
     )
     parser.add_argument(
         "--trust-url-host",

@@ -30,11 +30,13 @@ def open_beneath(roots: Iterable[Path], path: str) -> BinaryIO:
 
 
 def _parts(root: Path, path: str) -> list[str]:
-    """From the root to the file; empty where it is not below it by its plain name."""
+    """From the root to the file; empty where it is not below it by its plain name, or hidden: no image
+    is called `.git/config`, where secrets of whoever made a watched directory may be."""
     whole = PurePosixPath(path)
     if str(whole) != path or ".." in whole.parts or not whole.is_relative_to(root):
         return []
-    return list(whole.relative_to(root).parts)
+    parts = list(whole.relative_to(root).parts)
+    return [] if any(part.startswith(".") for part in parts) else parts
 
 
 def _walk(root: Path, parts: list[str]) -> BinaryIO:

@@ -153,7 +153,7 @@ class Directory:
         if imagefiles.being_written(self._images):
             return Again.SOON
         try:
-            self._hand_in(found, documents, approve)
+            return self._hand_in(found, documents, approve)
         except Invalid as error:
             self._teller.faulty(found, State.BROKEN, located(documents, error.faults))
             return Again.LATER  # bytes of images may come
@@ -168,7 +168,6 @@ class Directory:
             reason = f"{error}; it is tried again"
             self._teller.tell(found, State.CONFLICT, reason, once=False)
             return Again.LATER
-        return Again.NO
 
     def _lines(self, documents: Sequence[Document]) -> tuple[PlanLine, ...]:
         """What it would do; () where that cannot be told any more, for the cluster has changed."""
@@ -181,7 +180,7 @@ class Directory:
     def _root(self) -> str:
         return os.path.realpath(self._path)
 
-    def _hand_in(self, found: Found, documents: Sequence[Document], approve: bool) -> None:
+    def _hand_in(self, found: Found, documents: Sequence[Document], approve: bool) -> Again:
         outcome = self._submit(
             documents,
             approve=approve,
@@ -191,6 +190,8 @@ class Directory:
         self._objects, self._mine = snapshot.objects, _owned(snapshot, self.name)
         self._sources.spent(self.name)
         self._teller.applied(found, outcome.changed)
+        # One that is missing by now was deleted in between, of which nobody tells again.
+        return Again.NO if len(self._mine) == len(documents) else Again.SOON
 
     def _submit(
         self,

@@ -145,6 +145,8 @@ def test_a_file_whose_bytes_are_here_is_not_opened(world: World) -> None:
         "/{srv}/disk.img",
         "{srv}2/disk.img",
         "{srv}/disk.img/",
+        "{srv}/.git/config",
+        "{srv}/deep/.hidden",
         "/proc/self/environ",
     ],
 )
@@ -152,6 +154,9 @@ def test_any_other_path_is_refused_whether_it_exists_or_not(
     world: World, allowed: Path, path: str
 ) -> None:
     (allowed.parent / "secret").write_bytes(b"secret")
+    (allowed / ".git").mkdir()
+    for hidden in (allowed / ".git" / "config", allowed / "deep" / ".hidden"):
+        hidden.write_bytes(DATA)
     (allowed.parent / "srv2").mkdir()
     (allowed.parent / "srv2" / "disk.img").write_bytes(b"secret")
     found = fault(world, image(path.format(srv=allowed)))

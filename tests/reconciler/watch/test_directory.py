@@ -337,6 +337,26 @@ def test_what_somebody_deletes_comes_back(world: World, watch: Watch, shop: Path
     assert (watched.state, watched.objects) == ("applied", {"n1", "n2"})
 
 
+def test_what_somebody_deletes_right_behind_the_write_comes_back(
+    world: World, watch: Watch, shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes(shop, 1, 2)
+    watched = watch(shop)
+    apply = world.desk.apply
+
+    def deleted_behind(*documents: object, **options: object) -> object:
+        outcome = apply(*documents, **options)  # type: ignore[arg-type]
+        monkeypatch.undo()
+        world.desk.delete([("Node", "n1")])
+        return outcome
+
+    monkeypatch.setattr(world.desk, "apply", deleted_behind)
+    assert watched.look() is Again.WHEN_CHANGED  # it was looked at again, and is on its way out
+    world.forget("n1", kind="Node")
+    assert watched.look(tries=True) is Again.NO
+    assert (watched.state, watched.objects) == ("applied", {"n1", "n2"})
+
+
 def test_bytes_of_an_image_that_come_later(world: World, watch: Watch, shop: Path) -> None:
     put(shop, image())
     watched = watch(shop)
