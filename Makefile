@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 SEEDS ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup engines demo demo-down lab images test check bench simulate newcomer docs format lock clean
+.PHONY: help setup engines demo demo-down lab images test check bench bench-ports simulate newcomer docs format lock clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -39,6 +39,9 @@ check: setup ## Check format, lint, types and the direction of imports
 
 bench: engines ## Measure speed and footprint
 	$(PYTHON) -m tests.bench
+
+bench-ports: engines ## Measure what publishing a port costs, beside direct access (root)
+	$(PYTHON) -m tests.bench.ports
 
 simulate: setup ## Run a simulated cluster with faults, SEEDS times (SEEDS=5000)
 	$(PYTHON) -m tests.simulation --seeds $(SEEDS)
