@@ -1,10 +1,12 @@
 """The two ends of a connection that is measured: a small HTTP server and its clients, as programs.
 
 `load.py serve PORT PROCESSES` tells "ready" and serves until its input ends: /big is long, every
-other page is a 404 that names its path. `load.py stream ADDRESS PORT SECONDS` prints bytes and seconds.
-`load.py connect ADDRESS PORT SECONDS CLIENTS ECHO` prints what came of connections made one after
-another by each of CLIENTS processes, and how many were answered in a second. ECHO 1: the server names
-the path, so that an answer meant for another client is known. Stand-alone: it runs in any namespace,
+other page is a 404 that names its path. `load.py stream ADDRESS PORT SECONDS` reads /big,
+`load.py connect ADDRESS PORT SECONDS CLIENTS ECHO` asks for pages, by CLIENTS processes, each page on
+a connection of its own, `load.py abandon ADDRESS PORT TIMES ECHO` for one after each /big that somebody
+left unread. All print how many were answered rightly, how many with what was meant for another client,
+how many not at all, and bytes or right answers per second. ECHO 1: the server names the path, so that
+another client's answer is known. Stand-alone: it runs in any namespace,
 with nothing to import that would take time.
 """
 
@@ -14,6 +16,7 @@ import socket
 import struct
 import sys
 import time
+from contextlib import suppress
 
 BIG = "/big"
 PAGE = 32 << 20
@@ -112,6 +115,18 @@ def stream(address: str, port: int, seconds: float) -> list[float]:
     return [*counts, total / (time.perf_counter() - start)]
 
 
+def abandon(address: str, port: int, times: int, echo: bool) -> list[float]:
+    """Of requests that each follow a client that left with most of a page unread: as `connect`."""
+    counts = [0, 0, 0]
+    for _ in range(times):
+        with suppress(OSError), dialled(address, port) as client:
+            client.sendall(f"GET {BIG} HTTP/1.0\r\n\r\n".encode())
+            headers(client)
+        found = connect_again(address, port, 0, echo)
+        counts = [before + int(more) for before, more in zip(counts, found[:3], strict=True)]
+    return [*counts, 0]
+
+
 def headers(client: socket.socket) -> tuple[bytes, int]:
     """(what comes before the page, bytes of the page that came with it)."""
     said = b""
@@ -182,7 +197,9 @@ def main(verb: str, *words: str) -> None:
         serve(int(words[0]), int(words[1]))
         return
     address, port, seconds, *rest = words
-    if verb == "stream":
+    if verb == "abandon":
+        print(*abandon(address, int(port), int(seconds), rest[0] == "1"))
+    elif verb == "stream":
         print(*stream(address, int(port), float(seconds)))
     else:
         print(*connect(address, int(port), float(seconds), int(rest[0]), rest[1] == "1"))

@@ -16,6 +16,7 @@ Median (min-max) of the rounds, which take turns; in brackets the ratio to direc
 place: of the medians, of the best rounds (other work on the machine only takes away). Of all connections:
 those answered rightly / with what was meant for another client / not at all within a second (busybox
 httpd lets so few connections wait that it loses some of 16 clients' by any way).
+The last column: the same, of requests that each follow a client that left a page unread.
 """
 MEASURES = (STREAM, *CLIENTS)
 
@@ -34,8 +35,8 @@ def main() -> None:
 
 
 def show(group: Group, rounds: int, seconds: float) -> None:
-    heads = ("from", "by", *MEASURES, "right/mixed/lost")
-    widths = (12, 13, 32, 32, 32, 20)
+    heads = ("from", "by", *MEASURES, "right/mixed/lost", "after abandoned")
+    widths = (12, 13, 32, 32, 32, 20, 15)
     table = [heads, tuple("-" * width for width in widths)]
     table += lines(group.measured(rounds, seconds))
     print(f"{group.title}\n")
@@ -50,7 +51,8 @@ def lines(rows: list[Row]) -> Iterator[tuple[str, ...]]:
     for row in rows:
         base = direct.get(row.way.origin, direct["the node"])
         cells = (cell(row.values[name], base.values[name]) for name in MEASURES)
-        yield (row.way.origin, row.way.publisher, *cells, f"{row.right} / {row.mixed} / {row.lost}")
+        counts = (f"{row.right} / {row.mixed} / {row.lost}", " / ".join(map(str, row.after)))
+        yield (row.way.origin, row.way.publisher, *cells, *counts)
 
 
 def cell(values: list[float], base: list[float]) -> str:

@@ -11,6 +11,7 @@ LOAD = (sys.executable, "-I", "-S", str(Path(__file__).with_name("load.py")))
 DIRECT = "direct"
 STREAM, ONE, MANY = "stream, Gbit/s", "new connections/s, 1 client", "16 clients"
 CLIENTS = {ONE: 1, MANY: 16}
+ABANDONED = 5
 TIMEOUT = 30
 
 
@@ -35,6 +36,8 @@ class Row:
     right: int = 0
     mixed: int = 0
     lost: int = 0
+    after: tuple[int, int, int] = (0, 0, 0)
+    """Right, mixed and lost of the requests that followed an abandoned page."""
 
     def measure(self, name: str, seconds: float) -> None:
         more = () if name == STREAM else (CLIENTS[name], int(self.way.echo))
@@ -44,6 +47,10 @@ class Row:
         self.mixed += int(mixed)
         self.lost += int(lost)
         self.values.setdefault(name, []).append(rate * 8e-9 if name == STREAM else rate)
+
+    def follow_abandoned(self) -> None:
+        right, mixed, lost, _ = self._run("abandon", ABANDONED, int(self.way.echo))
+        self.after = (int(right), int(mixed), int(lost))
 
     def answers(self) -> bool:
         return self._run("connect", 0, 1, int(self.way.echo))[0] > 0
@@ -74,6 +81,8 @@ class Group:
             for name in (STREAM, *CLIENTS):
                 for row in rows:
                     row.measure(name, seconds)
+        for row in rows:  # last: pwncat does not recover at once
+            row.follow_abandoned()
         return rows
 
 
